@@ -1,0 +1,41 @@
+"""The one type that every training data set yields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its ground truth.
+
+    image:    float32 3×H×W, RGB in [−1, 1].
+    depth:    float32 H×W, metres along the optical axis (distance to the camera plane); +inf on the sky, any value where
+              neither `valid` nor `sky`.
+    normals:  float32 3×H×W, unit length, model convention (x left, y up, z toward the camera); zero where not `valid`.
+    valid:    bool H×W, True where depth and normals are known (so never on the sky).
+    sky:      bool H×W.
+    focal_px: focal length in pixels of this image.
+    """
+
+    image: torch.Tensor
+    depth: torch.Tensor
+    normals: torch.Tensor
+    valid: torch.Tensor
+    sky: torch.Tensor
+    focal_px: float
+
+
+def flip(sample: Sample) -> Sample:
+    """Mirror a sample left to right. Normals are mirrored as vectors too: their x changes sign."""
+    normals = sample.normals.flip(-1)
+    return replace(
+        sample,
+        image=sample.image.flip(-1),
+        depth=sample.depth.flip(-1),
+        normals=torch.cat([-normals[:1], normals[1:]]),
+        valid=sample.valid.flip(-1),
+        sky=sample.sky.flip(-1),
+    )
