@@ -18,8 +18,8 @@ class MixtureSchedule:
     """Batches drawn from several data sets, each batch from one of them (Lotus: Hypersim 90 %, Virtual KITTI 10 %).
 
     There is no state: `batch(step)` depends on the constructor's arguments and `step` alone, so a resumed run, or
-    another process, sees the same order. Within a data set the samples are shuffled anew every epoch, each appearing once per
-    epoch; a batch may span the end of one epoch and the start of the next.
+    another process, sees the same order. Within a data set the samples are shuffled anew every epoch; a batch may
+    span the end of one epoch and the start of the next.
     """
 
     def __init__(self, lengths: Sequence[int], probabilities: Sequence[float], batch_size: int, seed: int = 0) -> None:

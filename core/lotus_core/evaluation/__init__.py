@@ -1,0 +1,1 @@
+"""Metrics, affine alignment, benchmark data sets and the evaluation runs that put them together."""
