@@ -1,0 +1,37 @@
+"""Writing files so that a reader never meets half of one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import LotusError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix); on success it takes the place of `path`, on any error it is deleted.
+
+    The write that the caller does inside the block is either there completely or not at all.
+
+    Raises LotusError when the folder is missing or cannot be written, or the disk is full.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise LotusError(f"Cannot write {target}: it is a folder; give a file name.")
+    if not target.parent.is_dir():
+        raise LotusError(f"Cannot write {target}: the folder {target.parent} does not exist; create it or choose another.")
+    # The suffix stays last because many writers choose the format by it. No tempfile.mkstemp: its files are private (0600).
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LotusError(f"Cannot write {target}: {reason}; free some space or choose another place.") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,124 @@
+"""Surface normals of one image, in a named convention."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from ..errors import LotusError
+from . import storage
+from .png import write_png
+from .resample import resize
+
+Convention = Literal["lotus", "opengl", "directx", "opencv"]
+
+# Signs that turn the model's x left, y up, z toward the camera into each convention (the same signs turn it back).
+_SIGNS: dict[str, tuple[int, int, int]] = {
+    "lotus": (1, 1, 1),  # x left, y up, z toward the camera; also ControlNet's NormalBae
+    "opengl": (-1, 1, 1),  # x right, y up, z toward the camera: Blender, glTF
+    "directx": (-1, -1, 1),  # x right, y down, z toward the camera: Unreal
+    "opencv": (-1, -1, -1),  # x right, y down, z away from the camera
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Normals:
+    """values: float32 H×W×3, unit vectors (zero where unknown), in camera axes named by `convention`.
+
+    Raises LotusError for another shape, values that are not finite, and an unknown convention.
+    """
+
+    values: np.ndarray
+    convention: Convention = "lotus"
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values, np.float32)
+        if values.ndim != 3 or values.shape[2] != 3 or values.size == 0:
+            raise LotusError(f"Normals are a height×width×3 array; this one has the shape {values.shape}.")
+        if not np.isfinite(values).all():
+            raise LotusError("The normal map holds NaN or infinite values; set those pixels to zero or predict again.")
+        check_convention(self.convention)
+        object.__setattr__(self, "values", values)
+
+    @classmethod
+    def from_vectors(cls, vectors: np.ndarray, convention: Convention = "lotus") -> Normals:
+        """Scale H×W×3 vectors of any length to unit length; those shorter than 1e-3 become zero (unknown)."""
+        return cls(normalize(np.asarray(vectors, np.float32)), convention)
+
+    @property
+    def valid(self) -> np.ndarray:
+        """bool H×W, False where the normal is unknown (zero)."""
+        return np.einsum("hwc,hwc->hw", self.values, self.values) > 0.25
+
+    def to(self, convention: Convention) -> Normals:
+        """The same normals in "lotus", "opengl", "directx" or "opencv" axes."""
+        check_convention(convention)
+        signs = np.multiply(_SIGNS[self.convention], _SIGNS[convention]).astype(np.float32)
+        return Normals(self.values * signs, convention)
+
+    def resize(self, size: tuple[int, int]) -> Normals:
+        """Resize to (height, width), bilinear (a wider triangle when shrinking), and scale back to unit length."""
+        return Normals.from_vectors(resize(self.values, *size), self.convention)
+
+    def angle_to(self, other: Normals) -> np.ndarray:
+        """Angle between two maps of one size, float32 H×W, degrees; conventions may differ. NaN-free: unknown gives 90°."""
+        if self.values.shape != other.values.shape:
+            raise LotusError(f"Normal maps of {self.values.shape} and {other.values.shape} differ in size; resize one of them.")
+        a, b = self.values.astype(np.float64), other.to(self.convention).values.astype(np.float64)
+        # atan2 stays exact for small angles, where arccos of a float32 dot product is off by up to 0.02°.
+        sine = np.linalg.norm(np.cross(a, b), axis=2)
+        cosine = np.einsum("hwc,hwc->hw", a, b)
+        angle = np.degrees(np.arctan2(sine, cosine))
+        return np.where((sine == 0) & (cosine == 0), 90.0, angle).astype(np.float32)
+
+    def preview(self, convention: Convention = "lotus") -> np.ndarray:
+        """uint8 H×W×3: 0.5 n + 0.5 in the given convention ("opengl" is the usual blue-violet look with red = right)."""
+        return np.rint((0.5 * self.to(convention).values + 0.5).clip(0, 1) * 255).astype(np.uint8)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write .png (16-bit 0.5 n + 0.5; ≤ 1/65535 per component, ≤ 0.002°), .exr or .npy (no error), atomically.
+
+        The file keeps this object's convention and says which: use `.to(...)` first for another.
+        """
+        storage.write_map(path, self.values, 0.5 * self.values + 0.5, {"map": "normal", "convention": self.convention})
+
+    def save_preview(self, path: str | os.PathLike[str], convention: Convention = "lotus") -> None:
+        """Write `preview` as an 8-bit PNG."""
+        write_png(path, self.preview(convention))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], convention: Convention | None = None) -> Normals:
+        """Read a .png (0.5 n + 0.5), .exr or .npy normal map. `convention` is needed for files that do not say it.
+
+        Raises LotusError: no convention known, one that contradicts the file, a grey image.
+        """
+        stored = storage.read_map(path)
+        storage.check_kind(stored, "normal", path)
+        said = stored.words.get("convention")
+        if said is None and convention is None:
+            choices = ", ".join(get_args(Convention))
+            raise LotusError(f"{path} does not say how its normals point; give the convention ({choices}).")
+        if said is not None and convention is not None and said != convention:
+            raise LotusError(f"{path} holds {said} normals, not {convention}; leave out the convention.")
+        if stored.values.ndim != 3 or stored.values.shape[2] != 3:
+            raise LotusError(f"{path} is not a normal map: it needs three channels.")
+        vectors = stored.values * 2 - 1 if stored.coded else stored.values
+        values = normalize(vectors) if stored.coded or said is None else vectors
+        return cls(values, said or convention)  # type: ignore[arg-type]
+
+
+def normalize(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors along the last axis, float32; zero where the length is below 1e-3 or not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = np.sqrt(np.einsum("...c,...c->...", vectors, vectors))[..., None]
+    good = np.isfinite(length) & (length > 1e-3)
+    return np.where(good, vectors / np.where(good, length, 1), 0).astype(np.float32)
+
+
+def check_convention(convention: str) -> None:
+    """Raise LotusError unless it is one of the four."""
+    if convention not in _SIGNS:
+        raise LotusError(f"There is no normal convention {convention!r}; it is one of {', '.join(_SIGNS)}.")

@@ -1,0 +1,73 @@
+"""8- and 16-bit PNG, grey and RGB, with text chunks.
+
+Pillow has no 16-bit RGB mode, pypng writes no text, no filters (5 % larger files here) and reads filtered files byte by byte in
+Python; OpenCV and imagecodecs do it at 30–90 MB. So writing is the few lines below (2048² RGB16 in 0.6 s on one core), and
+reading goes through Pillow's own decoder, twice for RGB16: once for the high bytes and once for the low ones.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LotusError
+from ..files import atomic_path
+
+_GREY, _RGB = 0, 2  # PNG colour types (PNG specification, 11.2.1)
+_SUB = 1  # filter: difference to the pixel on the left (PNG specification, 9.2)
+_LEVEL = 3  # zlib: 6 takes twice as long and saves less than 1 %
+
+
+def write_png(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str] | None = None) -> None:
+    """Write uint8 or uint16 pixels, H×W or H×W×3, and Latin-1 text chunks, atomically. Raises LotusError when it cannot."""
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.size == 0:
+        raise ValueError(f"not a PNG image: {pixels.dtype} {pixels.shape}")
+    height, width = pixels.shape[:2]
+    stride = pixels.dtype.itemsize * (pixels.shape[2] if pixels.ndim == 3 else 1)
+    raw = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, width * stride)
+    rows = np.empty((height, 1 + raw.shape[1]), np.uint8)
+    rows[:, 0] = _SUB
+    rows[:, 1:] = raw
+    rows[:, 1 + stride :] -= raw[:, :-stride]
+    colour = _RGB if pixels.ndim == 3 else _GREY
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * pixels.dtype.itemsize, colour, 0, 0, 0))]
+    chunks += [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in (text or {}).items()]
+    chunks += [(b"IDAT", zlib.compress(rows, _LEVEL)), (b"IEND", b"")]
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for name, data in chunks:
+            file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
+
+
+def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, str]]:
+    """Read pixels (uint8 or uint16, H×W or H×W×3; alpha is dropped) and text chunks. Raises LotusError on anything else."""
+    from PIL import Image
+
+    path = Path(path)
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            sixteen_bit_colour = [tile[3] for tile in image.tile] in (["RGB;16B"], ["RGBA;16B"])
+            text = {key: str(value) for key, value in getattr(image, "text", {}).items()}
+            if image.mode == "P":
+                return np.asarray(image.convert("RGB")), text
+            pixels = np.asarray(image)
+        if sixteen_bit_colour:
+            with Image.open(path, formats=["PNG"]) as image:
+                # Pillow keeps the first byte of ";16L" samples' little end: on PNG's big-endian samples that is the low byte.
+                image.tile = [tile._replace(args=tile[3].replace("16B", "16L")) for tile in image.tile]
+                pixels = pixels.astype(np.uint16) << 8 | np.asarray(image)
+    except FileNotFoundError:
+        raise LotusError(f"{path} does not exist; check the name.") from None
+    except (OSError, SyntaxError, ValueError, zlib.error) as error:
+        raise LotusError(f"{path} is not a readable PNG file ({error}); save it again or choose another.") from error
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype == np.int32:  # Pillow < 11 opens 16-bit grey as 32-bit integers
+        pixels = pixels.astype(np.uint16)
+    if pixels.ndim == 3:
+        pixels = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
+    return np.ascontiguousarray(pixels), text

@@ -1,0 +1,148 @@
+"""One array and its few words of metadata as 16-bit PNG, 32-bit EXR or NPY.
+
+The words (which map, which convention, which pixels are valid) travel inside PNG (tEXt chunks) and EXR (header attributes); NPY
+has no place for them, so they lie beside it as `<name>.npy.json`. All keys start with "lotus:".
+
+EXR channels: one-channel maps use "Y" (OpenEXR's name for a grey image, which Blender, Nuke, OpenImageIO and ffmpeg open as
+grey; "Z" is a layer that most image loaders do not show), three-channel maps use R, G, B.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LotusError
+from ..files import atomic_path
+from .png import read_png, write_png
+
+SUFFIXES = (".png", ".exr", ".npy")
+_PREFIX = "lotus:"
+
+
+@dataclass(frozen=True)
+class StoredMap:
+    """What a file held. values: float32 H×W or H×W×3, PNG codes divided by their maximum when `coded`; words: metadata."""
+
+    values: np.ndarray
+    words: dict[str, str]
+    coded: bool
+
+
+def write_map(path: str | os.PathLike[str], values: np.ndarray, coded: np.ndarray, words: dict[str, str]) -> None:
+    """Write by suffix. `values` goes to EXR and NPY as it is; `coded`, the same in [0, 1], goes to PNG as 16 bits.
+
+    Round-trip error: 0 for EXR and NPY, at most 1/65535/2 of the coded value for PNG. Raises LotusError.
+    """
+    path = Path(path)
+    words = {_PREFIX + key: value for key, value in words.items()}
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        write_png(path, np.rint(np.clip(coded, 0, 1) * np.float64(65535)).astype(np.uint16), words)
+    elif suffix == ".exr":
+        _write_exr(path, values, words)
+    elif suffix == ".npy":
+        with atomic_path(words_path(path)) as temporary:
+            temporary.write_text(json.dumps(words, indent=1) + "\n", encoding="utf-8")
+        with atomic_path(path) as temporary:
+            np.save(temporary, values)
+    else:
+        raise LotusError(f"Cannot write {path}: maps are saved as {', '.join(SUFFIXES)}; change the end of the name.")
+
+
+def read_map(path: str | os.PathLike[str]) -> StoredMap:
+    """Read what `write_map` wrote, or any grey or RGB file of these formats. Raises LotusError."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise LotusError(f"Cannot read {path}: maps are {', '.join(SUFFIXES)} files.")
+    if not path.is_file():
+        raise LotusError(f"{path} does not exist; check the name.")
+    if suffix == ".png":
+        pixels, words = read_png(path)
+        values = (pixels / np.float64(np.iinfo(pixels.dtype).max)).astype(np.float32)
+    elif suffix == ".exr":
+        values, words = _read_exr(path)
+    else:
+        values, words = _read_npy(path)
+    ours = {key.removeprefix(_PREFIX): value for key, value in words.items() if key.startswith(_PREFIX)}
+    return StoredMap(values, ours, coded=suffix == ".png")
+
+
+def words_path(path: Path) -> Path:
+    """Where the metadata of an NPY file lies."""
+    return path.with_name(path.name + ".json")
+
+
+def mask_to_words(mask: np.ndarray | None) -> dict[str, str]:
+    """A bool H×W mask as metadata (deflated bits, base64); nothing for None."""
+    return {} if mask is None else {"valid": base64.b64encode(zlib.compress(np.packbits(mask), 9)).decode()}
+
+
+def mask_from_words(words: dict[str, str], shape: tuple[int, int], path: str | os.PathLike[str]) -> np.ndarray | None:
+    """The mask that `mask_to_words` stored, or None. Raises LotusError when it does not fit the image."""
+    if "valid" not in words:
+        return None
+    try:
+        bits = np.frombuffer(zlib.decompress(base64.b64decode(words["valid"])), np.uint8)
+        return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise LotusError(f"The validity mask in {path} is damaged; save the map again.") from error
+
+
+def check_kind(stored: StoredMap, kind: str, path: str | os.PathLike[str]) -> None:
+    """Raise LotusError when the file says that it holds another map."""
+    found = stored.words.get("map", kind)
+    if found != kind:
+        raise LotusError(f"{path} is a {found} map, not a {kind} map; choose the other file.")
+
+
+def _write_exr(path: Path, values: np.ndarray, words: dict[str, str]) -> None:
+    import OpenEXR
+
+    names = "Y" if values.ndim == 2 else "RGB"
+    planes = values[..., None] if values.ndim == 2 else values
+    channels = {name: np.ascontiguousarray(planes[..., i]) for i, name in enumerate(names)}
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **words}
+    with atomic_path(path) as temporary:
+        try:
+            with OpenEXR.File(header, channels) as file:
+                file.write(str(temporary))
+        except RuntimeError as error:  # what the library raises for a full disk or a forbidden folder
+            raise OSError(str(error)) from error
+
+
+def _read_exr(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    import OpenEXR
+
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            words = {key: value for key, value in file.header().items() if isinstance(value, str)}
+            planes = {name: np.array(channel.pixels, np.float32) for name, channel in file.channels().items()}
+    except (RuntimeError, ValueError) as error:
+        raise LotusError(f"{path} is not a readable EXR file; save it again or choose another.") from error
+    if {"R", "G", "B"} <= planes.keys():
+        return np.dstack([planes["R"], planes["G"], planes["B"]]), words
+    for name in ("Y", "Z", "V", "R"):
+        if name in planes:
+            return planes[name], words
+    found = ", ".join(planes) or "none"
+    raise LotusError(f"{path} has no channel Y, Z or R, G, B (it has: {found}); export one of those.")
+
+
+def _read_npy(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    try:
+        values = np.load(path, allow_pickle=False)
+        words = json.loads(words_path(path).read_text(encoding="utf-8")) if words_path(path).is_file() else {}
+    except (OSError, ValueError, EOFError) as error:
+        raise LotusError(f"{path} is not a readable NPY file of numbers; save it again or choose another.") from error
+    if values.dtype.kind not in "fiu" or not isinstance(words, dict):
+        raise LotusError(f"{path} does not hold numbers ({values.dtype}); save float32 values.")
+    return values.astype(np.float32), {str(key): str(value) for key, value in words.items()}

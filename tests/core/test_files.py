@@ -1,0 +1,48 @@
+"""Atomic writing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from lotus_core.errors import LotusError
+from lotus_core.files import atomic_path
+
+
+def test_the_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        assert temporary.suffix == ".txt"
+        assert temporary.parent == tmp_path
+        temporary.write_text("half")
+        raise RuntimeError("stopped in the middle")
+    assert target.read_text() == "old"
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~umask
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    with pytest.raises(LotusError, match="does not exist"), atomic_path(tmp_path / "no" / "a.txt"):
+        pass
+    with pytest.raises(LotusError, match="it is a folder"), atomic_path(tmp_path):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LotusError, match="does not exist"), atomic_path(tmp_path / "file" / "a.txt"):
+        pass
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(LotusError, match="No space left on device"), atomic_path(tmp_path / "a.bin") as temporary:
+        temporary.write_bytes(b"")
+        raise OSError(28, "No space left on device")
+    assert os.listdir(tmp_path) == []
