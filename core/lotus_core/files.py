@@ -13,9 +13,7 @@ from .errors import LotusError
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix); on success it takes the place of `path`, on any error it is deleted.
-
-    The write that the caller does inside the block is either there completely or not at all.
+    """Yield a temporary path beside `path` (same suffix) that takes its place on success and is deleted on any error.
 
     Raises LotusError when the folder is missing or cannot be written, or the disk is full.
     """
@@ -23,8 +21,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.is_dir():
         raise LotusError(f"Cannot write {target}: it is a folder; give a file name.")
     if not target.parent.is_dir():
-        raise LotusError(f"Cannot write {target}: the folder {target.parent} does not exist; create it or choose another.")
-    # The suffix stays last because many writers choose the format by it. No tempfile.mkstemp: its files are private (0600).
+        raise LotusError(f"Cannot write {target}: there is no folder {target.parent}; create it or choose another.")
+    # The suffix stays last because writers choose the format by it. No tempfile.mkstemp: its files are private (0600).
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
         yield temporary

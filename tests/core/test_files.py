@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -15,11 +16,16 @@ from lotus_core.files import atomic_path
 def test_the_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
-        assert temporary.suffix == ".txt"
-        assert temporary.parent == tmp_path
-        temporary.write_text("half")
-        raise RuntimeError("stopped in the middle")
+
+    def stop_in_the_middle() -> None:
+        with atomic_path(target) as temporary:
+            assert temporary.suffix == ".txt"
+            assert temporary.parent == tmp_path
+            temporary.write_text("half")
+            raise RuntimeError("stopped in the middle")
+
+    with pytest.raises(RuntimeError):
+        stop_in_the_middle()
     assert target.read_text() == "old"
     with atomic_path(target) as temporary:
         temporary.write_text("new")
@@ -32,17 +38,21 @@ def test_the_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
-    with pytest.raises(LotusError, match="does not exist"), atomic_path(tmp_path / "no" / "a.txt"):
+    with pytest.raises(LotusError, match="there is no folder"), atomic_path(tmp_path / "no" / "a.txt"):
         pass
     with pytest.raises(LotusError, match="it is a folder"), atomic_path(tmp_path):
         pass
     (tmp_path / "file").write_text("")
-    with pytest.raises(LotusError, match="does not exist"), atomic_path(tmp_path / "file" / "a.txt"):
+    with pytest.raises(LotusError, match="there is no folder"), atomic_path(tmp_path / "file" / "a.txt"):
         pass
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(LotusError, match="No space left on device"), atomic_path(tmp_path / "a.bin") as temporary:
-        temporary.write_bytes(b"")
-        raise OSError(28, "No space left on device")
+    def fill_the_disk() -> None:
+        with atomic_path(tmp_path / "a.bin") as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(LotusError, match="No space left on device"):
+        fill_the_disk()
     assert os.listdir(tmp_path) == []

@@ -18,10 +18,11 @@ from lotus_core.maps.colormap import NAMES, colorize
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
 UNIT_FLOAT = st.floats(0, 1, width=32)
+SPACES = ["disparity", "depth"]
 
 
 def sphere_normals(size: int = 65) -> Normals:
-    """A ball seen from the front, in the model's axes: x grows to the left of the picture, y up, z toward the camera."""
+    """A ball from the front, in the model's axes: x to the left of the picture, y up, z toward the camera."""
     y, x = np.mgrid[0:size, 0:size] * (2 / (size - 1)) - 1
     inside = x**2 + y**2 < 0.98
     z = np.sqrt(np.maximum(0, 1 - x**2 - y**2))
@@ -81,8 +82,10 @@ def test_nan_under_the_mask_is_fine_and_becomes_zero() -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(values=hnp.arrays(np.float32, SHAPES, elements=UNIT_FLOAT), space=st.sampled_from(["disparity", "depth"]), data=st.data())
-def test_depth_files_round_trip(tmp_path_factory: pytest.TempPathFactory, values: np.ndarray, space: str, data: st.DataObject) -> None:
+@given(values=hnp.arrays(np.float32, SHAPES, elements=UNIT_FLOAT), space=st.sampled_from(SPACES), data=st.data())
+def test_depth_files_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, values: np.ndarray, space: str, data: st.DataObject
+) -> None:
     folder = tmp_path_factory.mktemp("depth")
     valid = data.draw(st.none() | hnp.arrays(bool, values.shape))
     depth = Depth(values, space, valid)  # type: ignore[arg-type]
@@ -95,10 +98,13 @@ def test_depth_files_round_trip(tmp_path_factory: pytest.TempPathFactory, values
 
 
 @settings(deadline=None, max_examples=25)
-@given(vectors=hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9).map(lambda s: (*s, 3)),
-                          elements=st.floats(-1, 1, width=32)),
-       convention=st.sampled_from(["lotus", "opengl", "directx", "opencv"]))
-def test_normal_files_round_trip(tmp_path_factory: pytest.TempPathFactory, vectors: np.ndarray, convention: str) -> None:
+@given(
+    vectors=hnp.arrays(np.float32, SHAPES.map(lambda shape: (*shape, 3)), elements=st.floats(-1, 1, width=32)),
+    convention=st.sampled_from(["lotus", "opengl", "directx", "opencv"]),
+)
+def test_normal_files_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, vectors: np.ndarray, convention: str
+) -> None:
     folder = tmp_path_factory.mktemp("normal")
     normals = Normals.from_vectors(vectors, convention)  # type: ignore[arg-type]
     for suffix, degrees in ((".png", 0.002), (".exr", 0), (".npy", 0)):

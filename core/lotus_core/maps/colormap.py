@@ -19,7 +19,7 @@ NAMES = tuple(_KNOTS)
 
 
 def colorize(values: np.ndarray, name: str) -> np.ndarray:
-    """Colour float values in [0, 1] (clipped) of any shape: uint8, shape + (3,). Raises LotusError for an unknown map."""
+    """Colour values in [0, 1] (clipped) of any shape: uint8, shape + (3,). Raises LotusError for an unknown map."""
     if name not in _KNOTS:
         raise LotusError(f"There is no colour map {name!r}; choose one of {', '.join(NAMES)}.")
     knots = np.array([list(bytes.fromhex(knot)) for knot in _KNOTS[name].split()], np.float64)

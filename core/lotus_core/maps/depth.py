@@ -38,13 +38,14 @@ class Depth:
         if self.valid is not None:
             valid = np.asarray(self.valid, bool)
             if valid.shape != values.shape:
-                raise LotusError(f"The mask {valid.shape} and the depth {values.shape} differ in size; resize one of them.")
+                raise LotusError(f"The mask {valid.shape} and the depth {values.shape} differ in size; resize one.")
             values = np.where(valid, values, np.float32(0))
             object.__setattr__(self, "valid", valid)
         if not np.isfinite(values).all():
             raise LotusError("The depth map holds NaN or infinite values; mark those pixels invalid or predict again.")
         if values.min() < 0 or values.max() > 1:
-            raise LotusError(f"Depth values lie in 0…1; these go from {values.min():.4g} to {values.max():.4g}: rescale them.")
+            found = f"{values.min():.4g} to {values.max():.4g}"
+            raise LotusError(f"Depth values lie in 0…1; these go from {found}: rescale them.")
         object.__setattr__(self, "values", values)
 
     @property
@@ -55,8 +56,8 @@ class Depth:
     def to_z(self, near: float = DEFAULT_NEAR, far: float = DEFAULT_FAR) -> np.ndarray:
         """Distance along the optical axis, float32 H×W in [near, far].
 
-        disparity: z = 1 / (1/far + d (1/near − 1/far)); depth: z = near + d (far − near). Invalid pixels give far or near:
-        use `mask`. Raises LotusError unless 0 < near < far.
+        disparity: z = 1 / (1/far + d (1/near − 1/far)); depth: z = near + d (far − near). Invalid pixels count as
+        0: use `mask`. Raises LotusError unless 0 < near < far.
         """
         check_range(near, far)
         d = self.values.astype(np.float64)
@@ -96,7 +97,7 @@ class Depth:
         return picture
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write .png (16-bit, error ≤ 1/65535/2), .exr or .npy (32-bit float, no error) with space and mask, atomically."""
+        """Write .png (16-bit, error ≤ 1/65535/2), .exr or .npy (float32, no error) with space and mask, atomically."""
         words = {"map": "depth", "space": self.space, **storage.mask_to_words(self.valid)}
         storage.write_map(path, self.values, self.values, words)
 
@@ -114,7 +115,9 @@ class Depth:
         storage.check_kind(stored, "depth", path)
         said = stored.words.get("space")
         if said is None and space is None:
-            raise LotusError(f"{path} does not say whether 1 is near or far; give space='disparity' (near) or 'depth' (far).")
+            raise LotusError(
+                f"{path} does not say whether 1 is near or far; give space='disparity' (near) or 'depth' (far)."
+            )
         if said is not None and space is not None and said != space:
             raise LotusError(f"{path} holds {said}, not {space}; leave out the space.")
         values = stored.values
@@ -122,7 +125,7 @@ class Depth:
             if np.ptp(values, axis=2).max() > 0:
                 raise LotusError(f"{path} is a colour picture, not a depth map; load the grey file, not the preview.")
             values = values[..., 0]
-        valid = storage.mask_from_words(stored.words, (values.shape[0], values.shape[1]), path) if values.ndim == 2 else None
+        valid = storage.mask_from_words(stored.words, values.shape[:2], path)
         return cls(values, said or space, valid)  # type: ignore[arg-type]
 
 

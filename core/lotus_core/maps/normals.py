@@ -64,9 +64,10 @@ class Normals:
         return Normals.from_vectors(resize(self.values, *size), self.convention)
 
     def angle_to(self, other: Normals) -> np.ndarray:
-        """Angle between two maps of one size, float32 H×W, degrees; conventions may differ. NaN-free: unknown gives 90°."""
+        """Angle to a map of the same size, any convention: float32 H×W, degrees; 90 where either is unknown."""
         if self.values.shape != other.values.shape:
-            raise LotusError(f"Normal maps of {self.values.shape} and {other.values.shape} differ in size; resize one of them.")
+            sizes = f"{self.values.shape[:2]} and {other.values.shape[:2]}"
+            raise LotusError(f"The normal maps differ in size ({sizes}); resize one of them.")
         a, b = self.values.astype(np.float64), other.to(self.convention).values.astype(np.float64)
         # atan2 stays exact for small angles, where arccos of a float32 dot product is off by up to 0.02°.
         sine = np.linalg.norm(np.cross(a, b), axis=2)
@@ -75,7 +76,7 @@ class Normals:
         return np.where((sine == 0) & (cosine == 0), 90.0, angle).astype(np.float32)
 
     def preview(self, convention: Convention = "lotus") -> np.ndarray:
-        """uint8 H×W×3: 0.5 n + 0.5 in the given convention ("opengl" is the usual blue-violet look with red = right)."""
+        """uint8 H×W×3: 0.5 n + 0.5 in the given convention ("opengl": the usual look, red = right)."""
         return np.rint((0.5 * self.to(convention).values + 0.5).clip(0, 1) * 255).astype(np.uint8)
 
     def save(self, path: str | os.PathLike[str]) -> None:

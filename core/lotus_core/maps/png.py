@@ -1,8 +1,9 @@
 """8- and 16-bit PNG, grey and RGB, with text chunks.
 
-Pillow has no 16-bit RGB mode, pypng writes no text, no filters (5 % larger files here) and reads filtered files byte by byte in
-Python; OpenCV and imagecodecs do it at 30–90 MB. So writing is the few lines below (2048² RGB16 in 0.6 s on one core), and
-reading goes through Pillow's own decoder, twice for RGB16: once for the high bytes and once for the low ones.
+Pillow has no 16-bit RGB mode; pypng writes no text and no filters (files a quarter larger), and reads filtered files
+byte by byte in Python; OpenCV and imagecodecs would do it for 30–90 MB more to install. So writing is the few lines below
+(2048² RGB16 in under a second), and reading is Pillow's decoder, for RGB16 twice: once for the high bytes and once for
+the low ones.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ _LEVEL = 3  # zlib: 6 takes twice as long and saves less than 1 %
 
 
 def write_png(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str] | None = None) -> None:
-    """Write uint8 or uint16 pixels, H×W or H×W×3, and Latin-1 text chunks, atomically. Raises LotusError when it cannot."""
+    """Write uint8 or uint16 pixels, H×W or H×W×3, and Latin-1 text, atomically. Raises LotusError when it cannot."""
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.size == 0:
         raise ValueError(f"not a PNG image: {pixels.dtype} {pixels.shape}")
     height, width = pixels.shape[:2]
     stride = pixels.dtype.itemsize * (pixels.shape[2] if pixels.ndim == 3 else 1)
-    raw = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, width * stride)
+    big_endian = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder(">"))
+    raw = big_endian.view(np.uint8).reshape(height, width * stride)
     rows = np.empty((height, 1 + raw.shape[1]), np.uint8)
     rows[:, 0] = _SUB
     rows[:, 1:] = raw
@@ -36,7 +38,7 @@ def write_png(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, 
     colour = _RGB if pixels.ndim == 3 else _GREY
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * pixels.dtype.itemsize, colour, 0, 0, 0))]
     chunks += [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in (text or {}).items()]
-    chunks += [(b"IDAT", zlib.compress(rows, _LEVEL)), (b"IEND", b"")]
+    chunks += [(b"IDAT", zlib.compress(rows.data, _LEVEL)), (b"IEND", b"")]
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         for name, data in chunks:
@@ -44,7 +46,7 @@ def write_png(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, 
 
 
 def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, str]]:
-    """Read pixels (uint8 or uint16, H×W or H×W×3; alpha is dropped) and text chunks. Raises LotusError on anything else."""
+    """Read pixels (uint8 or uint16, H×W or H×W×3; alpha is dropped) and text. Raises LotusError on anything else."""
     from PIL import Image
 
     path = Path(path)
@@ -57,8 +59,8 @@ def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, str]]:
             pixels = np.asarray(image)
         if sixteen_bit_colour:
             with Image.open(path, formats=["PNG"]) as image:
-                # Pillow keeps the first byte of ";16L" samples' little end: on PNG's big-endian samples that is the low byte.
-                image.tile = [tile._replace(args=tile[3].replace("16B", "16L")) for tile in image.tile]
+                # Pillow keeps the high byte of a sample; told that they are little-endian, it keeps the low one.
+                image.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in image.tile]
                 pixels = pixels.astype(np.uint16) << 8 | np.asarray(image)
     except FileNotFoundError:
         raise LotusError(f"{path} does not exist; check the name.") from None

@@ -11,7 +11,7 @@ def resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resize_valid(values: np.ndarray, valid: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Resize taking values from valid pixels only. Returns the values and the mask (at least half the weight is valid)."""
+    """Resize from valid pixels only. Returns the values and the mask (at least half of the weight is valid)."""
     weight = resize(valid.astype(np.float32), height, width)
     mask = valid if values.ndim == 2 else valid[..., None]
     total = resize(np.where(mask, values, np.float32(0)), height, width)

@@ -1,10 +1,10 @@
 """One array and its few words of metadata as 16-bit PNG, 32-bit EXR or NPY.
 
-The words (which map, which convention, which pixels are valid) travel inside PNG (tEXt chunks) and EXR (header attributes); NPY
-has no place for them, so they lie beside it as `<name>.npy.json`. All keys start with "lotus:".
+The words (which map, which convention, which pixels are valid) travel inside PNG (tEXt chunks) and EXR (header
+attributes); NPY has no place for them, so they lie beside it as `<name>.npy.json`. All keys start with "lotus:".
 
-EXR channels: one-channel maps use "Y" (OpenEXR's name for a grey image, which Blender, Nuke, OpenImageIO and ffmpeg open as
-grey; "Z" is a layer that most image loaders do not show), three-channel maps use R, G, B.
+EXR channels: one-channel maps use "Y" (OpenEXR's name for a grey image; "Z" is a layer that image loaders do not show),
+three-channel maps use R, G, B.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PREFIX = "lotus:"
 
 @dataclass(frozen=True)
 class StoredMap:
-    """What a file held. values: float32 H×W or H×W×3, PNG codes divided by their maximum when `coded`; words: metadata."""
+    """What a file held. values: float32 H×W or H×W×3 (PNG codes over their maximum when `coded`); words: metadata."""
 
     values: np.ndarray
     words: dict[str, str]
@@ -83,10 +83,10 @@ def words_path(path: Path) -> Path:
 
 def mask_to_words(mask: np.ndarray | None) -> dict[str, str]:
     """A bool H×W mask as metadata (deflated bits, base64); nothing for None."""
-    return {} if mask is None else {"valid": base64.b64encode(zlib.compress(np.packbits(mask), 9)).decode()}
+    return {} if mask is None else {"valid": base64.b64encode(zlib.compress(np.packbits(mask).data, 9)).decode()}
 
 
-def mask_from_words(words: dict[str, str], shape: tuple[int, int], path: str | os.PathLike[str]) -> np.ndarray | None:
+def mask_from_words(words: dict[str, str], shape: tuple[int, ...], path: str | os.PathLike[str]) -> np.ndarray | None:
     """The mask that `mask_to_words` stored, or None. Raises LotusError when it does not fit the image."""
     if "valid" not in words:
         return None

@@ -62,7 +62,7 @@ class Uncertainty:
         return colorize(self.std / (self.scale() if scale is None else scale), "inferno")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write std as .png (16-bit; full scale 1 for depth, 180° for normals; error ≤ full scale/65535/2), .exr or .npy."""
+        """Write std as .png (16 bits of 1 for depth, of 180° for normals; error ≤ that/131070), .exr or .npy (exact)."""
         words = {"map": "uncertainty", "unit": self.unit, "samples": str(self.samples)}
         storage.write_map(path, self.std, self.std / np.float32(_FULL_SCALE[self.unit]), words)
 
@@ -73,7 +73,7 @@ class Uncertainty:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], unit: Unit | None = None) -> Uncertainty:
-        """Read a .png, .exr or .npy uncertainty map; `unit` is needed for files that do not say it. Raises LotusError."""
+        """Read a .png, .exr or .npy file; `unit` is needed for those that do not say it. Raises LotusError."""
         stored = storage.read_map(path)
         storage.check_kind(stored, "uncertainty", path)
         said = stored.words.get("unit")
