@@ -12,8 +12,8 @@ class Sample:
     """One image with its ground truth.
 
     image:    float32 3×H×W, RGB in [−1, 1].
-    depth:    float32 H×W, metres along the optical axis (distance to the camera plane); +inf on the sky, any value where
-              neither `valid` nor `sky`.
+    depth:    float32 H×W, metres along the optical axis (distance to the camera plane); +inf on the sky, any value
+              where neither `valid` nor `sky`.
     normals:  float32 3×H×W, unit length, model convention (x left, y up, z toward the camera); zero where not `valid`.
     valid:    bool H×W, True where depth and normals are known (so never on the sky).
     sky:      bool H×W.

@@ -1,0 +1,249 @@
+"""Whole scenes from a random generator: rooms, table tops, streets and hills, each with camera and light."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .build import Palette, Rng, any_material, colour, make, moved, shrunk, vector
+from .furniture import LARGE, SMALL, Builder
+from .materials import Material
+from .outdoors import OUTDOORS
+from .primitives import Primitive, Shape
+from .scene import Light, Scene, View
+from .terrain import Terrain
+
+KINDS = ("room", "tabletop", "street", "hills")
+SHARES = (0.5, 0.2, 0.2, 0.1)
+_CLEARANCE_M = 0.35  # nothing comes nearer to the camera than this,
+_CLEARANCE_ROOM_M = 0.8  # and in a room, where one near thing would take most of the disparity range, not than this
+
+
+def compose(rng: Rng, height: int, width: int, photos: list[Tensor], kind: str | None = None) -> Scene:
+    """A random scene of one of KINDS (drawn with SHARES unless given) for a picture of height × width pixels."""
+    kind = kind or str(rng.choice(KINDS, p=SHARES))
+    palette = Palette(photos, float(rng.uniform(0.2, 1.0)))
+    return {"room": _room, "tabletop": _tabletop, "street": _street, "hills": _hills}[kind](rng, palette, height, width)
+
+
+def _room(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
+    half = np.array([rng.uniform(1.4, 4.0), rng.uniform(1.15, 1.7), rng.uniform(1.6, 4.5)])
+    top = 2 * half[1]
+    walls = any_material(rng, palette, 0.5, ("plain", "plain", "plain", "stripes", "bricks", "noise", "photo"), 0.1)
+    floor = any_material(
+        rng, palette, 0.25, ("planks", "planks", "checker", "wood", "noise", "marble", "photo", "plain")
+    )
+    ceiling = Material("plain", *(vector((c,) * 3) for c in (rng.uniform(0.5, 0.9), 0.6)), 1.0, vector((0, 0, 0)))
+    parts = [
+        make(Shape.ROOM, (0, half[1], 0), half, walls),
+        make(Shape.RECTANGLE, (0, 0.002, 0), (half[0], 1, half[2]), floor),
+        make(Shape.RECTANGLE, (0, top - 0.002, 0), (half[0], 1, half[2]), ceiling),
+    ]
+    skirting = any_material(rng, palette, 0.3, ("plain", "wood"))
+    for axis, sign in ((0, -1), (0, 1), (2, -1), (2, 1)):
+        parts += _wall_things(rng, palette, half, axis, sign, skirting)
+    eye = np.array([rng.uniform(-0.75, 0.75) * half[0], rng.uniform(0.5, 1.9), rng.uniform(0.45, 0.85) * half[2]])
+    eye[1] = min(eye[1], top - 0.3)
+    target = np.array([rng.uniform(-0.6, 0.6) * half[0], 0, rng.uniform(-0.9, -0.1) * half[2]])
+    yaw = math.atan2(target[0] - eye[0], -(target[2] - eye[2])) + rng.normal(0, 0.15)
+    pitch = rng.normal(-0.12, 0.14) - 0.1 * (eye[1] - 1.2)
+    fov = rng.uniform(50, 90)
+    if rng.random() < 0.5:  # a rug
+        parts.append(
+            make(
+                Shape.RECTANGLE,
+                (rng.uniform(-0.4, 0.4) * half[0], 0.012, rng.uniform(-0.5, 0.4) * half[2]),
+                (rng.uniform(0.4, 0.5) * half[0], 1, rng.uniform(0.3, 0.45) * half[2]),
+                any_material(rng, palette, 0.3, shiny=0),
+            )
+        )
+    for _ in range(int(rng.integers(2, 8))):
+        x, z = rng.uniform(-0.85, 0.85) * (half[0] - 0.4), rng.uniform(-0.9, 0.8) * (half[2] - 0.4)
+        builder = _pick(rng, LARGE if rng.random() < 0.65 else SMALL)
+        parts += _keep_clear(moved(builder(rng, palette), x, 0.003, z, _facing(rng)), eye, _CLEARANCE_ROOM_M)
+    lamps = []
+    for _ in range(int(rng.integers(1, 3))):
+        where = (rng.uniform(-0.7, 0.7) * half[0], top - rng.uniform(0.15, 0.6), rng.uniform(-0.7, 0.7) * half[2])
+        lamps.append(Light(vector(where), _light_colour(rng) * float(rng.uniform(1.5, 6.0)), False))
+    dome = float(rng.uniform(0.12, 0.5))
+    return Scene(
+        View.look(vector(eye), yaw, pitch, rng.normal(0, 0.04), fov, height, width),
+        parts,
+        None,
+        lamps,
+        _light_colour(rng) * dome,
+        _light_colour(rng) * dome * float(rng.uniform(0.4, 0.9)),
+        vector((0.5, 0.6, 0.8)),
+        vector((0.8, 0.8, 0.8)),
+        0.0,
+        math.inf,
+    )
+
+
+def _wall_things(
+    rng: Rng, palette: Palette, half: np.ndarray, axis: int, sign: int, skirting: Material
+) -> list[Primitive]:
+    """Skirting board, and perhaps pictures, a window, a door or a cupboard, on one wall."""
+    along = 2 - axis
+    parts = []
+
+    def on_wall(
+        thickness: float, position: float, y: float, half_along: float, half_up: float, material: Material
+    ) -> None:
+        centre, size = [0.0, y, 0.0], [0.0, half_up, 0.0]
+        centre[axis], centre[along] = sign * (half[axis] - thickness), position
+        size[axis], size[along] = thickness, half_along
+        parts.append(make(Shape.BOX, centre, size, material))
+
+    on_wall(0.012, 0.0, 0.06, half[along], 0.06, skirting)
+    for _ in range(int(rng.integers(0, 4))):
+        position = rng.uniform(-0.8, 0.8) * half[along]
+        match str(rng.choice(["picture", "picture", "window", "door", "cupboard"])):
+            case "picture":
+                w, h = rng.uniform(0.12, 0.5, 2)
+                patterns = ("photo", "photo", "noise", "stripes", "checker")
+                on_wall(
+                    0.015, position, half[1] * rng.uniform(0.95, 1.3), w, h, any_material(rng, palette, 0.3, patterns)
+                )
+            case "window":
+                w, h = rng.uniform(0.35, 0.8), rng.uniform(0.35, 0.6)
+                on_wall(0.03, position, half[1] * 1.1, w + 0.06, h + 0.06, skirting)
+                pane = Material(
+                    "plain", vector((0.9, 0.92, 0.92)), vector((0.7, 0.8, 0.9)), 1.0, vector((0, 0, 0)), 0.8, 80
+                )
+                on_wall(0.035, position, half[1] * 1.1, w, h, pane)
+            case "door":
+                on_wall(0.03, position, 1.0, 0.45, 1.0, any_material(rng, palette, 0.4, ("wood", "plain", "planks")))
+            case _:
+                depth, w, h = rng.uniform(0.15, 0.3), rng.uniform(0.3, 0.8), rng.uniform(0.4, 1.0)
+                on_wall(depth, position, h, w, h, any_material(rng, palette, 0.4, ("wood", "plain", "planks", "noise")))
+    return parts
+
+
+def _tabletop(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
+    cloth = any_material(rng, palette, 0.12)
+    parts = [make(Shape.GROUND, (0, 0, 0), (1, 1, 1), cloth)]
+    yaw_back = rng.normal(0, 0.25)
+    back = any_material(rng, palette, 0.5)
+    distance = rng.uniform(0.5, 2.5)
+    wall = make(Shape.BOX, (0, 5, -distance - 0.1), (20, 6, 0.1), back)
+    parts += moved([wall], 0, 0, 0, yaw_back)
+    eye = np.array([rng.uniform(-0.3, 0.3), rng.uniform(0.25, 0.9), rng.uniform(0.8, 1.6)])
+    for _ in range(int(rng.integers(2, 10))):
+        x, z = rng.normal(0, 0.35), rng.uniform(-0.85, 0.5) * min(distance, 1.0)
+        thing = shrunk(_pick(rng, SMALL)(rng, palette), float(rng.uniform(0.25, 0.7)))
+        parts += _keep_clear(moved(thing, x, 0, z, rng.uniform(0, 6.3)), eye)
+    yaw = math.atan2(-eye[0], eye[2]) + rng.normal(0, 0.1)
+    pitch = -math.atan2(eye[1] - 0.15, eye[2]) + rng.normal(0, 0.1)
+    dome = float(rng.uniform(0.15, 0.6))
+    lights = [Light(_sun(rng, 0.5), _light_colour(rng) * float(rng.uniform(0.4, 1.6)), True)]
+    if rng.random() < 0.5:
+        lamp = (rng.uniform(-1.5, 1.5), rng.uniform(0.8, 2), rng.uniform(-0.3, 1.5))
+        lights.append(Light(vector(lamp), _light_colour(rng) * float(rng.uniform(0.4, 2.0)), False))
+    return Scene(
+        View.look(vector(eye), yaw, pitch, rng.normal(0, 0.06), rng.uniform(35, 65), height, width),
+        parts,
+        None,
+        lights,
+        _light_colour(rng) * dome,
+        _light_colour(rng) * dome * 0.6,
+        colour(rng, palette),
+        colour(rng, palette),
+        0.0,
+        math.inf,
+    )
+
+
+def _street(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
+    ground = any_material(rng, palette, 1.5, ("noise", "speckle", "photo", "bricks", "plain", "checker", "planks"), 0.1)
+    parts = [make(Shape.GROUND, (0, 0, 0), (1, 1, 1), ground)]
+    eye = np.array([0.0, rng.uniform(0.8, 3.5), 0.0])
+    if rng.random() < 0.6:  # a road, and what stands along it
+        lane = any_material(rng, palette, 1.0, ("speckle", "noise", "plain"), 0.0)
+        half_width, yaw = rng.uniform(2, 4), rng.normal(0, 0.3)
+        parts += moved([make(Shape.RECTANGLE, (0, 0.01, -40), (half_width, 1, 60), lane)], 0, 0, 0, yaw)
+    for _ in range(int(rng.integers(5, 16))):
+        z = -float(np.exp(rng.uniform(math.log(4), math.log(50))))
+        x = rng.uniform(-0.9, 0.9) * (2.5 - z)
+        parts += _keep_clear(moved(_pick(rng, OUTDOORS)(rng, palette), x, 0, z, _facing(rng)), eye, 1.5)
+    return _under_the_sky(rng, parts, None, eye, rng.normal(-0.06, 0.1), height, width)
+
+
+def _hills(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
+    waves = int(rng.integers(3, 7))
+    length = np.exp(rng.uniform(math.log(4), math.log(40), waves))
+    heading = rng.uniform(0, 6.3, waves)
+    frequency = 2 * math.pi / length[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)
+    soil = any_material(rng, palette, 1.5, ("noise", "speckle", "photo", "marble"), 0.0)
+    terrain = Terrain(
+        torch.tensor(frequency, dtype=torch.float32),
+        torch.tensor(length * rng.uniform(0.01, 0.05, waves), dtype=torch.float32),
+        torch.tensor(rng.uniform(0, 6.3, waves), dtype=torch.float32),
+        0.0,
+        soil,
+    )
+
+    def ground(x: float, z: float) -> float:
+        return float(terrain.height(vector((x, 0, z))[None])[0])
+
+    eye = np.array([0.0, ground(0, 0) + rng.uniform(1.2, 5.0), 0.0])
+    parts: list[Primitive] = []
+    for _ in range(int(rng.integers(2, 10))):
+        z = -float(np.exp(rng.uniform(math.log(4), math.log(35))))
+        x = rng.uniform(-0.7, 0.7) * (2 - z)
+        builder = _pick(rng, (*OUTDOORS[2:], OUTDOORS[-2]))
+        parts += _keep_clear(moved(builder(rng, palette), x, ground(x, z) - 0.1, z, _facing(rng)), eye, 1.5)
+    return _under_the_sky(rng, parts, terrain, eye, rng.normal(-0.12, 0.1), height, width)
+
+
+def _under_the_sky(
+    rng: Rng, parts: list[Primitive], terrain: Terrain | None, eye: np.ndarray, pitch: float, height: int, width: int
+) -> Scene:
+    blue = vector((rng.uniform(0.1, 0.4), rng.uniform(0.25, 0.5), rng.uniform(0.5, 0.9)))
+    grey = vector((rng.uniform(0.5, 0.9),) * 3)
+    overcast = float(rng.random() ** 1.5)
+    zenith = blue + overcast * (grey - blue)
+    horizon = 0.5 * zenith + 0.5 * vector((0.9, 0.88, 0.85))
+    sun = Light(_sun(rng, 0.25), vector((1.0, 0.95, 0.85)) * float(rng.uniform(0.6, 2.2)) * (1 - 0.8 * overcast), True)
+    return Scene(
+        View.look(vector(eye), rng.normal(0, 0.2), pitch, rng.normal(0, 0.03), rng.uniform(45, 90), height, width),
+        parts,
+        terrain,
+        [sun],
+        zenith * 0.7 + 0.1,
+        horizon * 0.25,
+        zenith,
+        horizon,
+        float(rng.random()) if rng.random() < 0.6 else 0.0,
+        float(np.exp(rng.uniform(math.log(60), math.log(600)))),
+    )
+
+
+def _pick(rng: Rng, builders: tuple[Builder, ...]) -> Builder:
+    return builders[int(rng.integers(len(builders)))]
+
+
+def _facing(rng: Rng) -> float:
+    """Mostly square to the world, as rooms and streets are; sometimes any way."""
+    quarter = float(rng.integers(4)) * math.pi / 2
+    return quarter + rng.normal(0, 0.1) if rng.random() < 0.6 else rng.uniform(0, 2 * math.pi)
+
+
+def _keep_clear(parts: list[Primitive], eye: np.ndarray, clearance: float = _CLEARANCE_M) -> list[Primitive]:
+    """The parts, or nothing if any of them comes too near to the camera."""
+    position = vector(eye)
+    near = any(float((p.centre - position).norm()) - p.bounding_radius < clearance for p in parts)
+    return [] if near else parts
+
+
+def _sun(rng: Rng, lowest: float) -> Tensor:
+    up, around = rng.uniform(lowest, 1.3), rng.uniform(0, 2 * math.pi)
+    return vector((math.cos(up) * math.sin(around), math.sin(up), math.cos(up) * math.cos(around)))
+
+
+def _light_colour(rng: Rng) -> Tensor:
+    warmth = rng.normal(0, 0.12)
+    return vector((1 + warmth, 1.0, 1 - warmth))
