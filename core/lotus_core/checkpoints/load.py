@@ -1,0 +1,110 @@
+"""From what a user calls a model, to the model."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import LotusError
+from .header import PICKLE_SUFFIXES, read_header, refuse_pickle
+from .registry import PUBLISHED, embedded, hub_id, near_matches
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..model import LotusModel
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+DTYPES = {
+    "fp32": "float32", "float32": "float32",
+    "fp16": "float16", "float16": "float16",
+    "bf16": "bfloat16", "bfloat16": "bfloat16",
+}  # fmt: skip
+
+
+def load_model(
+    source: str | os.PathLike[str],
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    *,
+    task: str | None = None,
+    space: str | None = None,
+) -> LotusModel:
+    """Load a model for prediction, ready on its device and in evaluation mode.
+
+    Args:
+        source: name of an embedded checkpoint (`lotus models`), path of our single .safetensors file or of a diffusers
+            folder, a published name, or a hub id.
+        device: "auto" takes CUDA, else MPS, else the CPU.
+        dtype: "auto" takes float16 on CUDA and float32 elsewhere; else float32, float16 or bfloat16.
+        task, space: what a diffusers folder predicts, for folders whose name does not say ("depth" or "normal";
+            "disparity" or "depth"). Our own files carry it.
+
+    Raises LotusError for anything that is not a usable checkpoint.
+    """
+    from .diffusers_folder import load_folder
+    from .hub import download
+    from .single_file import load_single_file
+
+    at = choose_device(device)
+    precision = choose_dtype(dtype, at)
+    name = os.fspath(source)
+    path = embedded().get(name, Path(name).expanduser())
+    if path.is_dir():
+        model = load_folder(path, at, precision, task=task, space=space)
+    elif path.is_file():
+        if task is not None or space is not None:
+            raise LotusError(f"{path} says itself what it predicts: leave task and space out.")
+        model = load_single_file(read_header(path), at, precision)
+    elif name in PUBLISHED or (HUB_ID.fullmatch(name) and not _names_a_file(name)):
+        hub_name = hub_id(name)
+        model = load_folder(download(hub_name), at, precision, task=task, space=space, name=hub_name)
+    else:
+        raise _unknown(name)
+    return model.eval()
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """The device that "auto" or an explicit name means on this machine. Raises LotusError where there is none such."""
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise LotusError(f"There is no device {str(device)!r} on this machine: use auto or cpu.") from None
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The precision that "auto" or an explicit name means on `device`: bfloat16 is never chosen by itself."""
+    import torch
+
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise LotusError(f"There is no precision {dtype!r}: use auto, float32, float16 or bfloat16.")
+    chosen = getattr(torch, DTYPES[dtype])
+    assert isinstance(chosen, torch.dtype)
+    return chosen
+
+
+def _names_a_file(name: str) -> bool:
+    return name.lower().endswith((".safetensors", *PICKLE_SUFFIXES))
+
+
+def _unknown(name: str) -> LotusError:
+    refuse_pickle(Path(name))
+    if _names_a_file(name):
+        return LotusError(f"There is no file {name}.")
+    matches = near_matches(name)
+    hint = f"did you mean {' or '.join(matches)}? " if matches else ""
+    return LotusError(f"There is no model {name!r}: {hint}`lotus models` lists what is available.")

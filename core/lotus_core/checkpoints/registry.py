@@ -1,0 +1,68 @@
+"""Checkpoints known by name: those inside the package, and the published ones with what their name means."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .header import Header, read_header
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+PUBLISHER = "jingheya"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a published checkpoint predicts; the weights themselves do not say."""
+
+    task: str
+    variant: str
+    space: str | None = None
+
+
+# Released by the authors of the paper (model table of their README); v1-1 of depth-d exists as single U-Net files only.
+PUBLISHED = {
+    "lotus-depth-g-v1-0": Meaning("depth", "g", "depth"),
+    "lotus-depth-d-v1-0": Meaning("depth", "d", "depth"),
+    "lotus-depth-d-v1-1": Meaning("depth", "d", "depth"),
+    "lotus-depth-g-v2-0-disparity": Meaning("depth", "g", "disparity"),
+    "lotus-depth-g-v2-1-disparity": Meaning("depth", "g", "disparity"),
+    "lotus-depth-d-v2-0-disparity": Meaning("depth", "d", "disparity"),
+    "lotus-normal-g-v1-0": Meaning("normal", "g"),
+    "lotus-normal-d-v1-0": Meaning("normal", "d"),
+    "lotus-normal-g-v1-1": Meaning("normal", "g"),
+    "lotus-normal-d-v1-1": Meaning("normal", "d"),
+}
+
+
+def embedded() -> dict[str, Path]:
+    """Name and file of the checkpoints that ship inside the package."""
+    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+
+
+def list_models() -> dict[str, Header]:
+    """Name and header of the checkpoints that ship inside the package; reads no weights."""
+    return {name: read_header(path) for name, path in embedded().items()}
+
+
+def hub_id(name: str) -> str:
+    """The hub id of a published name: the authors' account unless the name brings its own."""
+    return name if "/" in name else f"{PUBLISHER}/{name}"
+
+
+def meaning_of(place: str) -> Meaning | None:
+    """What the name of a folder, file or hub id says about the checkpoint in it; None for a name that nobody published.
+
+    Understands the cache of the hub too, whose folders are called models--<account>--<name>/snapshots/<commit>.
+    """
+    parts = place.replace("\\", "/").rstrip("/").split("/")
+    names = [parts[-1], *(part.split("--")[-1] for part in parts if part.startswith("models--"))]
+    return next((PUBLISHED[name] for name in names if name in PUBLISHED), None)
+
+
+def near_matches(name: str) -> list[str]:
+    """Known names that look like `name`, best first."""
+    known = [*embedded(), *PUBLISHED]
+    found = difflib.get_close_matches(name.lower().rsplit("/", 1)[-1], known, n=3, cutoff=0.5)
+    return [match if match in embedded() else hub_id(match) for match in found]

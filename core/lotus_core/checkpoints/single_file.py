@@ -1,0 +1,90 @@
+"""Our own format: one safetensors file that holds everything a prediction needs.
+
+Tensors `unet.*`, `vae.*` (diffusers names) and `prompt_embeds`; what the model is lies in the header as strings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from ..errors import LotusError
+from ..files import atomic_path
+from ..model import LotusModel
+from ..model_info import ModelInfo
+from .assemble import assign, build_autoencoder, build_unet, check_names, read_tensors
+from .format import FORMAT, FORMAT_VERSION, check_format
+from .header import Header
+
+PROMPT = "prompt_embeds"
+
+
+def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16) -> None:
+    """Write `model` to one .safetensors file, its weights as `dtype`. The file appears whole or not at all.
+
+    Raises LotusError where the weights are not finite in `dtype` or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise LotusError(f"A checkpoint's name ends in .safetensors, but {path.name} does not.")
+    tensors = {f"unet.{name}": tensor for name, tensor in model.unet.state_dict().items()}
+    tensors |= {f"vae.{name}": tensor for name, tensor in model.vae.state_dict().items()}
+    tensors[PROMPT] = model.prompt_embeds
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
+    broken = next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
+    if broken is not None:
+        raise LotusError(f"The model's weights are not finite as {dtype} ({broken}), so {path.name} was not written.")
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "variant": model.variant,
+        "unet_config": _config_json(model.unet),
+        "vae_config": _config_json(model.vae),
+        **model.info.to_metadata(),
+    }
+    try:
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata)
+    except SafetensorError as error:
+        raise LotusError(f"Cannot write {path} ({error}): free some space or choose another folder.") from None
+
+
+def load_single_file(header: Header, device: torch.device, dtype: torch.dtype) -> LotusModel:
+    """The model in the file that `header` was read from."""
+    where = str(header.path)
+    check_format(header)
+    info = ModelInfo.from_metadata(header.metadata)
+    unet = build_unet(_config(header, "unet_config"), where)
+    vae = build_autoencoder(_config(header, "vae_config"), where)
+    if PROMPT not in header.tensors:
+        raise LotusError(f"{where} lacks the embedding of the empty prompt ({PROMPT}): convert the model again.")
+    for part, module in (("unet", unet), ("vae", vae)):
+        prefix = f"{part}."
+        names = {name: name.removeprefix(prefix) for name in header.tensors if name.startswith(prefix)}
+        shapes = {new: header.tensors[stored].shape for stored, new in names.items()}
+        check_names(module, shapes, part, where)
+        assign(module, read_tensors(header.path, names, device, dtype))
+    prompt = dict(read_tensors(header.path, {PROMPT: PROMPT}, device, dtype))[PROMPT]
+    return LotusModel(unet, vae, prompt, info)
+
+
+def _config_json(module: torch.nn.Module) -> str:
+    """A diffusers config as JSON, without what only says where it was loaded from."""
+    config = json.loads(module.to_json_string())  # type: ignore[operator]
+    return json.dumps({key: value for key, value in config.items() if key != "_name_or_path"}, sort_keys=True)
+
+
+def _config(header: Header, key: str) -> dict[str, Any]:
+    try:
+        config = json.loads(header.metadata[key])
+    except (KeyError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        raise LotusError(f"{header.path} lacks a readable {key} in its header: convert the model again.")
+    return config

@@ -1,0 +1,153 @@
+"""The Lotus network: one U-Net step between the encoder and the decoder of an autoencoder.
+
+Source: "Lotus: diffusion-based visual foundation model for high-quality dense prediction" (section numbers below).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from torch import nn
+
+from .errors import LotusError
+from .model_info import ModelInfo
+
+TIMESTEP = 999  # t = T: the only time step of the single-step formulation (section 4.2), as an index into 1000 steps
+TASK_SWITCH = {"annotation": (1.0, 0.0), "reconstruct": (0.0, 1.0)}  # s_y and s_x of the detail preserver (section 4.3)
+
+Autoencoder = AutoencoderKL | AutoencoderTiny
+
+
+def task_embedding(task: str) -> torch.Tensor:
+    """The task switcher's input to the U-Net: float32 1×4, [sin s, cos s] of the one-hot switch s of `task`.
+
+    `task`: "annotation" predicts depth or normals, "reconstruct" gives the image back.
+    """
+    switch = torch.tensor([TASK_SWITCH[task]])
+    return torch.cat([switch.sin(), switch.cos()], dim=-1)
+
+
+class LotusModel(nn.Module):
+    """U-Net, autoencoder and the embedding of the empty prompt.
+
+    Args:
+        unet: with a `projection` class embedding of 4 numbers, one for each number of `task_embedding`.
+        vae: AutoencoderKL or AutoencoderTiny whose latent channels are those that the U-Net predicts.
+        prompt_embeds: 1×L×C, C being the U-Net's cross-attention width. A constant of the checkpoint.
+        info: what the output means.
+
+    Attributes:
+        variant: "g" (generative: the U-Net also sees noise) or "d" (discriminative), told by the U-Net's channels.
+        latent_channels, latent_scale: of the autoencoder; latents are multiplied by the scale.
+        latent_factor: pixels along one edge of a latent.
+        multiple: image sizes must be a multiple of this many pixels for every level of both networks to divide evenly.
+
+    Raises LotusError where the parts do not fit together.
+    """
+
+    prompt_embeds: torch.Tensor
+
+    def __init__(
+        self, unet: UNet2DConditionModel, vae: Autoencoder, prompt_embeds: torch.Tensor, info: ModelInfo
+    ) -> None:
+        super().__init__()
+        self.info = info
+        self.variant = variant_of(unet.config.in_channels, unet.config.out_channels)
+        self.latent_channels = int(vae.config.latent_channels)
+        self.latent_scale = float(vae.config.scaling_factor)
+        self.latent_factor = 2 ** (_levels(vae) - 1)
+        self.multiple = self.latent_factor * 2 ** (len(unet.config.block_out_channels) - 1)
+        _check_parts(unet, self.latent_channels, prompt_embeds)
+        self.unet = unet
+        self.vae = vae
+        self.register_buffer("prompt_embeds", prompt_embeds)
+
+    def encode(self, images: torch.Tensor, sample_generator: torch.Generator | None = None) -> torch.Tensor:
+        """Images B×3×H×W in [−1, 1] to scaled latents B×C×h×w, h = H / latent_factor.
+
+        Takes the mode of the posterior, or a sample of it where `sample_generator` is given (as the original code does;
+        AutoencoderTiny has no posterior and ignores it).
+        """
+        images = images.to(next(self.vae.parameters()).dtype)
+        encoded = self.vae.encode(images)
+        if isinstance(self.vae, AutoencoderTiny):
+            latents = encoded.latents
+        elif sample_generator is None:
+            latents = encoded.latent_dist.mode()
+        else:
+            latents = encoded.latent_dist.sample(sample_generator)
+        return latents * self.latent_scale
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Scaled latents B×C×h×w to B×3×H×W, nominally in [−1, 1] (not clamped)."""
+        latents = latents.to(next(self.vae.parameters()).dtype)
+        return self.vae.decode(latents / self.latent_scale).sample
+
+    def forward(
+        self,
+        image_latents: torch.Tensor,
+        noise: torch.Tensor | None = None,
+        task: str | torch.Tensor = "annotation",
+        timestep: int | torch.Tensor = TIMESTEP,
+    ) -> torch.Tensor:
+        """One U-Net call: scaled image latents B×C×h×w to predicted latents of the same shape.
+
+        Args:
+            noise: B×C×h×w, needed by Lotus-G ("g"), refused by Lotus-D ("d").
+            task: "annotation" or "reconstruct" for the whole batch, or `task_embedding` rows, B×4, one per image.
+            timestep: only training with more than one step passes it.
+        """
+        if (noise is None) == (self.variant == "g"):
+            raise ValueError("Lotus-G needs noise" if noise is None else "Lotus-D takes no noise")
+        batch = image_latents.shape[0]
+        switch = task_embedding(task) if isinstance(task, str) else task
+        sample = image_latents if noise is None else torch.cat([image_latents, noise.to(image_latents)], dim=1)
+        prompt = self.prompt_embeds.to(image_latents)
+        return cast(
+            torch.Tensor,
+            self.unet(
+                sample,
+                timestep,
+                encoder_hidden_states=prompt.expand(batch, -1, -1),
+                class_labels=switch.to(image_latents).expand(batch, -1),
+                return_dict=False,
+            )[0],
+        )
+
+
+def variant_of(in_channels: int, out_channels: int) -> str:
+    """ "g" for a U-Net that sees image latents and noise, "d" for one that sees image latents alone."""
+    if in_channels == 2 * out_channels:
+        return "g"
+    if in_channels == out_channels:
+        return "d"
+    raise LotusError(
+        f"A Lotus U-Net takes as many channels as it predicts (Lotus-D) or twice as many (Lotus-G), but this one takes"
+        f" {in_channels} and predicts {out_channels}: it belongs to another model."
+    )
+
+
+def _levels(vae: Autoencoder) -> int:
+    """Resolutions the autoencoder works at; each halves the one above it."""
+    tiny = isinstance(vae, AutoencoderTiny)
+    return len(vae.config.encoder_block_out_channels if tiny else vae.config.block_out_channels)
+
+
+def _check_parts(unet: UNet2DConditionModel, latent_channels: int, prompt_embeds: torch.Tensor) -> None:
+    if unet.config.out_channels != latent_channels:
+        raise LotusError(
+            f"The U-Net predicts {unet.config.out_channels} channels but the autoencoder has {latent_channels}: use the"
+            " autoencoder that the U-Net was trained with."
+        )
+    width = unet.config.projection_class_embeddings_input_dim
+    if unet.config.class_embed_type != "projection" or width != 4:
+        raise LotusError("This U-Net has no Lotus task switcher (a projection class embedding of 4 numbers).")
+    if prompt_embeds.ndim != 3 or prompt_embeds.shape[0] != 1:
+        raise LotusError(f"The prompt embedding has the shape 1×L×C, not {tuple(prompt_embeds.shape)}.")
+    if prompt_embeds.shape[2] != unet.config.cross_attention_dim:
+        raise LotusError(
+            f"The prompt embedding is {prompt_embeds.shape[2]} numbers wide but the U-Net's cross-attention"
+            f" {unet.config.cross_attention_dim}: use the text encoder that the U-Net was trained with."
+        )

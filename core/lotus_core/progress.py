@@ -1,0 +1,36 @@
+"""Progress and cancellation: what every call that can take a second reports and polls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .errors import Cancelled
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done, 0 to 1, and a few words on what is being done now."""
+
+Cancel = Callable[[], bool]
+"""Polled between steps; returning True stops the work with `Cancelled`."""
+
+
+class Steps:
+    """Counts equal steps: each `begin` polls for cancellation and reports how far the steps before it have come."""
+
+    def __init__(self, total: int, progress: Progress | None = None, cancel: Cancel | None = None) -> None:
+        self._total = max(total, 1)
+        self._progress = progress
+        self._cancel = cancel
+        self._begun = 0
+
+    def begin(self, text: str, steps: int = 1) -> None:
+        """Start the next `steps` steps. Raises Cancelled where the cancel callback says so."""
+        if self._cancel is not None and self._cancel():
+            raise Cancelled
+        if self._progress is not None:
+            self._progress(min(self._begun / self._total, 1.0), text)
+        self._begun += steps
+
+    def finish(self, text: str = "Done") -> None:
+        """Report that everything is done."""
+        if self._progress is not None:
+            self._progress(1.0, text)
