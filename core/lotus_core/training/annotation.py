@@ -1,0 +1,49 @@
+"""Ground truth → the 3-channel picture that the autoencoder encodes (paper, section 4: annotations)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from ..data.sample import Sample
+
+LOW_QUANTILE, HIGH_QUANTILE = 0.02, 0.98
+"""Per-image normalisation range of depth (paper, implementation details)."""
+
+MIN_RANGE = 1e-6
+"""Below this spread an image is one flat plane and is annotated as 0 everywhere."""
+
+
+def depth_annotation(
+    depth: torch.Tensor, valid: torch.Tensor, sky: torch.Tensor, space: Literal["disparity", "depth"] = "disparity"
+) -> torch.Tensor:
+    """Depth H×W (metres) → 3×H×W float32 in [−1, 1], affine-normalised between the quantiles of its valid pixels.
+
+    In disparity (1 / depth) +1 is near; in depth +1 is far. The sky and missing pixels get the far end.
+    """
+    far = -1.0 if space == "disparity" else 1.0
+    result = torch.full(depth.shape, far, dtype=torch.float32)
+    if valid.any():
+        values = depth[valid].float()
+        if space == "disparity":
+            values = 1.0 / values
+        low, high = torch.quantile(values, torch.tensor([LOW_QUANTILE, HIGH_QUANTILE], dtype=values.dtype))
+        spread = high - low
+        if spread > MIN_RANGE * high.abs():
+            result[valid] = ((values - low) / spread * 2 - 1).clamp(-1, 1)
+        else:
+            result[valid] = 0.0
+    return result.expand(3, *result.shape).clone()
+
+
+def annotation(sample: Sample, task: Literal["depth", "normal"], space: Literal["disparity", "depth"]) -> torch.Tensor:
+    """The annotation of a sample, 3×H×W float32 in [−1, 1]; normals are used as they are."""
+    if task == "depth":
+        return depth_annotation(sample.depth, sample.valid, sample.sky, space)
+    return sample.normals.float()
+
+
+def annotation_mask(sample: Sample, task: Literal["depth", "normal"]) -> torch.Tensor:
+    """H×W bool: where the annotation means something. The sky has a depth (far) but no normal."""
+    return (sample.valid | sample.sky) if task == "depth" else sample.valid

@@ -1,0 +1,301 @@
+"""A run's TOML file as frozen dataclasses, checked before anything expensive starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ..errors import LotusError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained. `unet` holds keyword arguments of diffusers' UNet2DConditionModel and is read for base = "scratch" only."""
+
+    name: str
+    task: Literal["depth", "normal"]
+    variant: Literal["g", "d"] = "g"
+    space: Literal["disparity", "depth"] = "disparity"
+    base: str = "scratch"
+    autoencoder: str = ""
+    prompt_tokens: int = 2
+    cross_attention_dim: int = 64
+    resolution: int = 0
+    unet: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AutoencoderModelConfig:
+    """The autoencoder to train from scratch; `config` holds keyword arguments of the diffusers class."""
+
+    name: str
+    type: Literal["AutoencoderKL", "AutoencoderTiny"] = "AutoencoderKL"
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One data set; `args` (every other key of its table) are the keyword arguments of its class."""
+
+    name: Literal["synthetic", "cache", "hypersim", "vkitti"]
+    path: str = ""
+    probability: float = 1.0
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Training mixture (one source is drawn per batch, so sources may differ in size) and held-out samples."""
+
+    sources: tuple[SourceConfig, ...]
+    validation: tuple[SourceConfig, ...] = ()
+    flip: bool = True
+    cache_latents: bool = False
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser (AdamW), schedule, precision. `batch_size` is per process and per accumulation step."""
+
+    steps: int
+    batch_size: int
+    lr: float
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = 0
+    final_lr_fraction: float = 0.0
+    betas: tuple[float, ...] = (0.9, 0.999)
+    weight_decay: float = 0.01
+    grad_clip: float = 1.0
+    gradient_accumulation: int = 1
+    ema_decay: float = 0.999
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    threads: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ProtocolConfig:
+    """The ladder of Table 3. The defaults are the paper's final protocol."""
+
+    prediction: Literal["x0", "epsilon", "v"] = "x0"
+    training_timesteps: int = 1
+    detail_preserver: bool = True
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """Keyword arguments of diffusers' DDPMScheduler; the defaults are Stable Diffusion 2's.
+
+    With the SD2 schedule z_T still carries 0.068 of the annotation latent; `rescale_betas_zero_snr` makes z_T pure noise,
+    which is what inference feeds the network.
+    """
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
+    rescale_betas_zero_snr: bool = False
+
+
+@dataclass(frozen=True)
+class AutoencoderLossConfig:
+    """Weights of the autoencoder's loss (L1 has weight 1), its crops, and how often each kind of picture is drawn."""
+
+    crop: int = 128
+    gradient_weight: float = 0.5
+    mse_weight: float = 1.0
+    kl_weight: float = 1e-6
+    image_share: float = 0.5
+    depth_share: float = 0.25
+    normal_share: float = 0.25
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """How often (in steps) things are written. `checkpoint_every` is steps, or seconds as in "300s"."""
+
+    every: int = 50
+    checkpoint_every: int | str = 1000
+    validation_every: int = 0
+    validation_samples: int = 16
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """The folder of the run: checkpoints, log.jsonl, pictures, the exported model."""
+
+    dir: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Adaptation of a U-Net to one task (Eq. 6)."""
+
+    model: ModelConfig
+    data: DataConfig
+    optim: OptimConfig
+    output: OutputConfig
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    kind: Literal["lotus"] = "lotus"
+
+
+@dataclass(frozen=True)
+class AutoencoderRunConfig:
+    """Training of an autoencoder on images and annotations."""
+
+    model: AutoencoderModelConfig
+    data: DataConfig
+    optim: OptimConfig
+    output: OutputConfig
+    loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    kind: Literal["autoencoder"] = "autoencoder"
+
+
+def load_config(path: str | Path) -> RunConfig | AutoencoderRunConfig:
+    """Read and check a run's TOML file. Raises LotusError, one sentence that names the key, for anything wrong."""
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise LotusError(f"Cannot read the training config {path}: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LotusError(f"The training config {path} is not valid TOML: {error}.") from error
+    return parse_config(table)
+
+
+def parse_config(table: dict[str, Any]) -> RunConfig | AutoencoderRunConfig:
+    """A parsed TOML table → checked config."""
+    kind = table.get("kind", "lotus")
+    if kind == "lotus":
+        run = _build(RunConfig, table, "")
+        _check_run(run)
+        return run
+    if kind == "autoencoder":
+        autoencoder = _build(AutoencoderRunConfig, table, "")
+        _check_autoencoder(autoencoder)
+        return autoencoder
+    raise LotusError(f'Unknown kind = "{kind}" in the training config: use "lotus" or "autoencoder".')
+
+
+def checkpoint_interval(every: int | str) -> tuple[int, float]:
+    """`checkpoint_every` as (steps, seconds); the unused one is 0."""
+    if isinstance(every, int):
+        return every, 0.0
+    try:
+        seconds = float(every.removesuffix("s")) if every.endswith("s") else -1.0
+    except ValueError:
+        seconds = -1.0
+    if seconds <= 0:
+        raise LotusError(f'[log] checkpoint_every = "{every}" is neither a number of steps nor seconds such as "300s".')
+    return 0, seconds
+
+
+def _build(cls: type[T], table: Any, section: str) -> T:
+    where = f"[{section}]" if section else "the training config"
+    if not isinstance(table, dict):
+        raise LotusError(f"{where} must be a table of keys, not {table!r}.")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    table = dict(table)
+    if cls is SourceConfig:
+        table["args"] = {key: table.pop(key) for key in list(table) if key not in known or key == "args"}
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}."
+            raise LotusError(f"Unknown key {key} in {where}; {hint}")
+    values = {
+        key: _value(hints[key], value, f"{section}.{key}" if section else key) for key, value in table.items()
+    }
+    missing = [
+        f.name
+        for f in known.values()
+        if f.name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise LotusError(f"{where} lacks {', '.join(missing)}.")
+    return cls(**values)
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, name)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise LotusError(f"{name} must be a list, not {value!r}.")
+        return tuple(_value(arguments[0], item, name) for item in value)
+    if origin is Literal:
+        if value not in arguments:
+            raise LotusError(f"{name} = {value!r} is not one of {', '.join(map(repr, arguments))}.")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    kinds = arguments if origin is types.UnionType else (dict if origin is dict else hint,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise LotusError(f"{name} = {value!r} has the wrong type: {names} is expected.")
+    return value
+
+
+def _check_run(run: RunConfig) -> None:
+    model, protocol = run.model, run.protocol
+    if model.base == "scratch" and not model.autoencoder:
+        raise LotusError('[model] base = "scratch" needs autoencoder = the folder or file of a trained autoencoder.')
+    if model.base != "scratch" and model.unet:
+        raise LotusError('[model.unet] is read for base = "scratch" only: remove it, the base brings its own.')
+    if model.variant == "d" and (protocol.prediction != "x0" or protocol.training_timesteps != 1):
+        raise LotusError('variant = "d" has no noise to predict: it needs prediction = "x0" and training_timesteps = 1.')
+    if not 1 <= protocol.training_timesteps <= run.scheduler.num_train_timesteps:
+        raise LotusError(
+            f"[protocol] training_timesteps must be from 1 to {run.scheduler.num_train_timesteps} (the scheduler's steps)."
+        )
+    if run.scheduler.rescale_betas_zero_snr and protocol.prediction == "epsilon":
+        raise LotusError('rescale_betas_zero_snr leaves nothing to predict from with prediction = "epsilon": use x0 or v.')
+    _check_common(run.data, run.optim, run.log)
+
+
+def _check_autoencoder(run: AutoencoderRunConfig) -> None:
+    shares = (run.loss.image_share, run.loss.depth_share, run.loss.normal_share)
+    if min(shares) < 0 or sum(shares) <= 0:
+        raise LotusError("[loss] image_share, depth_share and normal_share must be ≥ 0 and not all 0.")
+    if run.data.cache_latents:
+        raise LotusError("[data] cache_latents is for training a U-Net; an autoencoder has no fixed latents to keep.")
+    _check_common(run.data, run.optim, run.log)
+
+
+def _check_common(data: DataConfig, optim: OptimConfig, log: LogConfig) -> None:
+    if not data.sources:
+        raise LotusError("[data] sources is empty: add a [[data.sources]] table.")
+    if any(source.probability < 0 for source in data.sources) or not sum(s.probability for s in data.sources) > 0:
+        raise LotusError("[[data.sources]] probability must be ≥ 0, and above 0 for at least one source.")
+    for name in ("steps", "batch_size", "lr", "gradient_accumulation"):
+        if not getattr(optim, name) > 0:
+            raise LotusError(f"[optim] {name} must be above 0, not {getattr(optim, name)}.")
+    if not 0 <= optim.ema_decay < 1:
+        raise LotusError(f"[optim] ema_decay must be in [0, 1), not {optim.ema_decay}.")
+    if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
+        raise LotusError("[optim] betas must be two numbers in [0, 1).")
+    if log.every < 1 or log.keep < 1:
+        raise LotusError("[log] every and keep must be at least 1.")
+    if log.validation_every > 0 and not data.validation:
+        raise LotusError("[log] validation_every needs held-out samples: add a [[data.validation]] table.")
+    steps, seconds = checkpoint_interval(log.checkpoint_every)
+    if steps <= 0 and seconds <= 0:
+        raise LotusError("[log] checkpoint_every must be above 0.")

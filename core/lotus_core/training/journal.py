@@ -1,0 +1,59 @@
+"""The run's log: one JSON object per line, and a progress bar on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Journal:
+    """Appends to `log.jsonl`. On resume, lines of steps that were lost with the kill (and a torn last line) are dropped."""
+
+    def __init__(self, path: Path, start: int, total: int, active: bool = True) -> None:
+        """`start`: step resumed from; `total`: steps of the run; `active`: False on all processes but one."""
+        self._path, self._active = path, active
+        if not active:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= start] if start else []
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in kept))
+        os.replace(partial, path)
+        self._bar = tqdm(total=total, initial=start, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+
+    def write(self, step: int, **values: Any) -> None:
+        """Log `values` after `step` steps."""
+        if self._active:
+            rounded = {k: round(v, 7) if isinstance(v, float) else v for k, v in values.items()}
+            with open(self._path, "a") as file:
+                file.write(json.dumps({"step": step, **rounded}) + "\n")
+            if "loss" in values:
+                self._bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
+
+    def advance(self) -> None:
+        """One more step is done."""
+        if self._active:
+            self._bar.update(1)
+
+    def close(self) -> None:
+        """Finish the progress bar."""
+        if self._active:
+            self._bar.close()
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            json.loads(line)
+        except ValueError:
+            continue
+        lines.append(line)
+    return lines

@@ -1,0 +1,84 @@
+"""Checkpoints of a training run: written whole or not at all, never pickled.
+
+A checkpoint is a folder `checkpoints/step-00001000/` of safetensors (weights, averaged weights, optimiser) and a
+`state.json`. It is written under a temporary name, flushed to disk and renamed, so a kill leaves the previous one intact.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..errors import LotusError
+
+_PREFIX, _PARTIAL = "step-", ".partial-"
+
+
+def save_checkpoint(
+    folder: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any], keep: int
+) -> Path:
+    """Write `tensors` (file stem → name → tensor) and `state` (JSON) for `step`, then drop all but the newest `keep`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{_PARTIAL}{step:08d}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for stem, named in tensors.items():
+        save_file({name: t.detach().cpu().contiguous() for name, t in named.items()}, partial / f"{stem}.safetensors")
+    (partial / "state.json").write_text(json.dumps({**state, "step": step}))
+    for file in partial.iterdir():
+        _flush(file)
+    _flush(partial)
+    final = folder / f"{_PREFIX}{step:08d}"
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(partial, final)
+    _flush(folder)
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Read a checkpoint back as (tensors, state). Raises LotusError where it is damaged."""
+    try:
+        state = json.loads((path / "state.json").read_text())
+        return {file.stem: load_file(file) for file in path.glob("*.safetensors")}, state
+    except (OSError, ValueError, SafetensorError) as error:
+        raise LotusError(f"The training checkpoint {path} cannot be read ({error}): delete it to use the one before.") from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """An optimiser's per-parameter state as flat names: `<index of the parameter>.<name>`."""
+    return {
+        f"{index}.{name}": value
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Put back what `optimizer_tensors` read."""
+    per_parameter: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        per_parameter.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": per_parameter, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
