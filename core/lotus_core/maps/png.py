@@ -1,9 +1,8 @@
 """8- and 16-bit PNG, grey and RGB, with text chunks.
 
 Pillow has no 16-bit RGB mode; pypng writes no text and no filters (files a quarter larger), and reads filtered files
-byte by byte in Python; OpenCV and imagecodecs would do it for 30–90 MB more to install. So writing is the few lines below
-(2048² RGB16 in under a second), and reading is Pillow's decoder, for RGB16 twice: once for the high bytes and once for
-the low ones.
+byte by byte in Python; OpenCV and imagecodecs would do it for 30–90 MB more to install. So writing is the lines below
+(2048² RGB16 in under a second), and reading is Pillow's decoder, for RGB16 twice: for the high and for the low bytes.
 """
 
 from __future__ import annotations

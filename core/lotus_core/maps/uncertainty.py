@@ -62,7 +62,7 @@ class Uncertainty:
         return colorize(self.std / (self.scale() if scale is None else scale), "inferno")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write std as .png (16 bits of 1 for depth, of 180° for normals; error ≤ that/131070), .exr or .npy (exact)."""
+        """Write std as .png (16 bits of 1 for depth or of 180°; error ≤ that/131070), .exr or .npy (exact)."""
         words = {"map": "uncertainty", "unit": self.unit, "samples": str(self.samples)}
         storage.write_map(path, self.std, self.std / np.float32(_FULL_SCALE[self.unit]), words)
 
