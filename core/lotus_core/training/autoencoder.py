@@ -186,8 +186,7 @@ def _validate(
             row = []
             for kind in KINDS:
                 pixels = _fit(picture(source, index, kind, False), task.vae)
-                with loop.accelerator.autocast():
-                    result = task(pixels.unsqueeze(0).to(loop.accelerator.device), None)[0][0].float().cpu()
+                result = task(pixels.unsqueeze(0).to(loop.accelerator.device), None)[0][0].float().cpu()
                 truth = pixels.mean(0) if kind == "depth" else pixels
                 guess = result.mean(0) if kind == "depth" else result
                 sums[kind] += 10 * math.log10(4.0 / max(float((guess - truth).square().mean()), 1e-12))
