@@ -1,0 +1,187 @@
+"""Meshes and point clouds to GLB, PLY and OBJ, through trimesh."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LotusError
+from ..files import atomic_path
+from .camera import Camera
+from .mesh import Mesh
+from .preview import sample_texture
+
+SUFFIXES = (".glb", ".ply", ".obj")
+_JPEG_QUALITY = 95
+_WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
+
+
+def save_mesh(
+    mesh: Mesh,
+    path: str | os.PathLike[str],
+    texture: np.ndarray | None = None,
+    camera: Camera | None = None,
+    *,
+    normal_map: np.ndarray | None = None,
+    unlit: bool | None = None,
+) -> None:
+    """Write a mesh by suffix, atomically; quads become triangles; a mesh without faces is written as points.
+
+    .glb: right-handed, y up; the photo (JPEG, quality 95) and the normal map (PNG, OpenGL tangent space) embedded; a
+    camera node with the photo's field of view; other vertex attributes as `_NAME`. unlit: show the photo without
+    lighting (KHR_materials_unlit); the default does so unless there is a normal map, which only light can show.
+    .ply: colour, normal, UV (s, t) and every scalar attribute per vertex.
+    .obj: with `<stem>.mtl` and `<stem>.png` beside it.
+
+    texture: uint8 H×W×3, used with `mesh.uvs`. normal_map: uint8 H×W×3. Raises LotusError.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise LotusError(f"Cannot write {path}: meshes are saved as {', '.join(SUFFIXES)}; change the end of the name.")
+    if texture is not None and (texture.dtype != np.uint8 or texture.ndim != 3 or texture.shape[2] != 3):
+        raise ValueError(f"the texture must be uint8 H×W×3, not {texture.dtype} {texture.shape}")
+    if suffix == ".glb":
+        files = {path: _glb(mesh, texture, camera, normal_map, unlit)}
+    elif suffix == ".ply":
+        files = {path: _ply(mesh, texture)}
+    else:
+        files = _obj(mesh, path, texture)
+    for name, data in files.items():
+        with atomic_path(name) as temporary:
+            temporary.write_bytes(data)
+
+
+def _trimesh(mesh: Mesh, visual: Any = None) -> Any:
+    import trimesh
+
+    return trimesh.Trimesh(
+        vertices=mesh.vertices,
+        faces=mesh.triangles(),
+        vertex_normals=mesh.normals,
+        visual=visual,
+        process=False,  # merging vertices would renumber the attributes
+        validate=False,
+    )
+
+
+def _vertex_colours(mesh: Mesh, texture: np.ndarray | None) -> np.ndarray | None:
+    """uint8 N×3, from the texture, else the attribute "color", else None."""
+    if texture is not None and mesh.uvs is not None:
+        return np.rint(sample_texture(texture, mesh.uvs) * 255).astype(np.uint8)
+    return mesh.attributes.get("color")
+
+
+def _glb(
+    mesh: Mesh, texture: np.ndarray | None, camera: Camera | None, normal_map: np.ndarray | None, unlit: bool | None
+) -> bytes:
+    import trimesh
+    from PIL import Image
+
+    if len(mesh.faces) == 0:
+        geometry: Any = trimesh.PointCloud(mesh.vertices, colors=_vertex_colours(mesh, texture))
+    elif mesh.uvs is None:
+        geometry = _trimesh(mesh)
+        colours = mesh.attributes.get("color")
+        if colours is not None:
+            geometry.visual = trimesh.visual.ColorVisuals(geometry, vertex_colors=colours)
+    else:
+        material = trimesh.visual.material.PBRMaterial(
+            name="photo",
+            baseColorTexture=None if texture is None else _Jpeg(texture),
+            normalTexture=None if normal_map is None else Image.fromarray(normal_map),
+            metallicFactor=0.0,
+            roughnessFactor=1.0,
+            doubleSided=True,
+        )
+        geometry = _trimesh(mesh, trimesh.visual.TextureVisuals(uv=mesh.uvs, material=material))
+        geometry.vertex_attributes.update(_scalars(mesh))
+    scene = trimesh.Scene({"mesh": geometry})
+    if camera is not None:
+        fov = (camera.horizontal_fov_deg, camera.vertical_fov_deg)
+        scene.camera = trimesh.scene.cameras.Camera("photo camera", fov=fov, z_near=0.01)
+        scene.camera_transform = np.eye(4)
+
+    def finish(tree: dict[str, Any]) -> None:
+        for entry in tree.get("cameras", []):
+            # trimesh writes the ratio of the angles; glTF wants the ratio of the sides.
+            assert camera is not None
+            entry["perspective"]["aspectRatio"] = camera.width / camera.height
+            entry["perspective"]["yfov"] = math.radians(camera.vertical_fov_deg)
+        if texture is not None and (normal_map is None if unlit is None else unlit):
+            tree.setdefault("extensionsUsed", []).append("KHR_materials_unlit")
+            for entry in tree.get("materials", []):
+                entry["extensions"] = {"KHR_materials_unlit": {}}
+
+    return trimesh.exchange.gltf.export_glb(
+        scene, include_normals=mesh.normals is not None, tree_postprocessor=finish
+    )
+
+
+def _ply(mesh: Mesh, texture: np.ndarray | None) -> bytes:
+    import trimesh
+
+    colours = _vertex_colours(mesh, texture)
+    if len(mesh.faces) == 0:
+        return trimesh.exchange.ply.export_ply(trimesh.PointCloud(mesh.vertices, colors=colours))
+    geometry = _trimesh(mesh)
+    if colours is not None:
+        geometry.visual = trimesh.visual.ColorVisuals(geometry, vertex_colors=colours)
+    geometry.vertex_attributes.update(_scalars(mesh))
+    if mesh.uvs is not None:
+        geometry.vertex_attributes.update({"s": mesh.uvs[:, 0], "t": mesh.uvs[:, 1]})
+    return trimesh.exchange.ply.export_ply(geometry, vertex_normal=mesh.normals is not None)
+
+
+def _obj(mesh: Mesh, path: Path, texture: np.ndarray | None) -> dict[Path, bytes]:
+    import trimesh
+    from PIL import Image
+
+    visual = None
+    if texture is not None and mesh.uvs is not None:
+        material = trimesh.visual.material.SimpleMaterial(
+            image=Image.fromarray(texture), name=path.stem, diffuse=_WHITE, ambient=_WHITE, specular=_BLACK
+        )
+        visual = trimesh.visual.TextureVisuals(uv=mesh.uvs, material=material)
+    text, beside = trimesh.exchange.obj.export_obj(
+        _trimesh(mesh, visual),
+        include_normals=mesh.normals is not None,
+        return_texture=True,
+        write_texture=False,
+        mtl_name=f"{path.stem}.mtl",
+    )
+    files = {path.with_name(name): data.encode() if isinstance(data, str) else data for name, data in beside.items()}
+    return {**files, path: text.encode()}  # the mesh last: whoever sees it finds its material
+
+
+def _scalars(mesh: Mesh) -> dict[str, np.ndarray]:
+    """Per-vertex numbers that are worth a place in a file (colour has its own, the pixel number is internal)."""
+    return {
+        name: values.astype(np.float32)
+        for name, values in mesh.attributes.items()
+        if values.ndim == 1 and name not in ("color", "pixel")
+    }
+
+
+class _Jpeg:
+    """Looks to trimesh like a Pillow image from a JPEG file, because it would encode one at quality 75."""
+
+    format = "JPEG"
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+        self.data = buffer.getvalue()
+
+    def save(self, file: Any, format: str) -> None:
+        file.write(self.data)
+
+    def tobytes(self) -> bytes:
+        return self.data

@@ -1,0 +1,73 @@
+"""From distances to a surface in front of the camera."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import LotusError
+from . import grid
+from .camera import Camera
+from .mesh import Mesh
+
+
+def grid_mesh(
+    z: np.ndarray,
+    camera: Camera,
+    valid: np.ndarray | None = None,
+    cut: float = grid.DEFAULT_CUT,
+    *,
+    stride: int = 1,
+    quads: bool = False,
+    min_faces: int = 0,
+) -> Mesh:
+    """A textured surface through the pixel centres, cut at depth discontinuities.
+
+    z: H×W, distance along the optical axis; pixels that are not finite and positive, or not in `valid`, make no face.
+    cut: a 2×2 block of pixels makes no face when max z / min z − 1 exceeds it. stride: use every n-th pixel (cuts are
+    still found at full resolution). quads: keep quads, else triangles. min_faces: drop islands of fewer quads.
+    The vertices carry UVs and the attribute "pixel" (flat index into the H×W image).
+
+    Raises LotusError when the sizes differ, an option is out of range, or nothing is left.
+    """
+    camera.check_size(z)
+    cells = grid.cut_cells(z, valid, check_cut(cut))
+    rows, columns = _grid_lines(z.shape, stride)
+    if stride > 1:
+        cells = grid.stride_cells(cells, rows, columns)
+    if min_faces > 1:
+        cells = grid.drop_islands(cells, min_faces)
+    if not cells.any():
+        raise LotusError("No surface is left: every pixel is masked or cut; raise the cut or check the mask.")
+    faces = grid.corner_pixels(cells)
+    used = np.zeros(len(rows) * len(columns), bool)
+    used[faces] = True
+    number = np.cumsum(used, dtype=np.int32) - 1
+    pixels = np.flatnonzero(used).astype(np.int32)
+    row, column = rows[pixels // len(columns)], columns[pixels % len(columns)]
+    distance = np.asarray(z, np.float64)[row, column]
+    vertices = np.stack(
+        [
+            (column + 0.5 - camera.width / 2) / camera.focal_px * distance,
+            -(row + 0.5 - camera.height / 2) / camera.focal_px * distance,
+            -distance,
+        ],
+        axis=1,
+    ).astype(np.float32)
+    uvs = grid.pixel_uvs(pixels, rows, columns, camera.height, camera.width)
+    mesh = Mesh(vertices, number[faces], uvs, None, {"pixel": (row * camera.width + column).astype(np.int32)})
+    return mesh if quads else mesh.triangulated()
+
+
+def check_cut(cut: float) -> float:
+    """Raise LotusError unless the cut is positive (infinity: cut nothing)."""
+    if not cut > 0:
+        raise LotusError(f"The cut is a relative depth jump above 0, for example 0.04; it is {cut}.")
+    return cut
+
+
+def _grid_lines(shape: tuple[int, ...], stride: int) -> tuple[np.ndarray, np.ndarray]:
+    if stride < 1:
+        raise LotusError(f"The stride is a number of pixels, at least 1; it is {stride}.")
+    if min(shape[:2]) < 2:
+        raise LotusError(f"A surface needs at least 2×2 pixels; the map is {shape[1]}×{shape[0]}.")
+    return grid.strided(shape[0], stride), grid.strided(shape[1], stride)

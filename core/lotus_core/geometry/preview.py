@@ -1,0 +1,97 @@
+"""A picture of a mesh from a slightly moved viewpoint, drawn in numpy."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from ..errors import LotusError
+from .camera import Camera
+from .mesh import Mesh, vertex_normals
+from .raster import Raster, rasterize
+
+_SUPERSAMPLING = 2
+_BACKGROUND = np.array([0.16, 0.17, 0.19]), np.array([0.30, 0.31, 0.33])  # bottom, top
+_CLAY = np.array([0.78, 0.74, 0.70])
+_LIGHT = np.array([0.35, 0.55, 0.76])  # from the upper right, behind the viewer
+_AMBIENT = 0.25
+
+
+def render_preview(
+    mesh: Mesh,
+    texture: np.ndarray | None = None,
+    camera: Camera | None = None,
+    *,
+    size: int = 768,
+    yaw_deg: float = 14.0,
+    pitch_deg: float = 7.0,
+    shading: Literal["photo", "clay"] = "photo",
+) -> np.ndarray:
+    """Draw a mesh with triangles or quads: uint8, longest edge `size`.
+
+    camera: the camera of the photo, around whose view the mesh turns (yaw to the right, pitch up, about its middle);
+    without it the mesh is turned about its centre and framed to fit. shading: the texture as it is, or grey clay in
+    light. Raises LotusError when the mesh has no faces, or for "photo" neither UVs with a texture nor the attribute
+    "color".
+    """
+    if len(mesh.faces) == 0:
+        raise LotusError("The mesh has no faces to draw.")
+    triangles = mesh.triangles()
+    normals = vertex_normals(mesh.vertices, triangles) if mesh.normals is None else mesh.normals
+    turn = _rotation(math.radians(-yaw_deg), math.radians(pitch_deg))
+    points = mesh.vertices.astype(np.float64)
+    if camera is None:
+        low, high = points.min(axis=0), points.max(axis=0)
+        radius = np.linalg.norm(high - low) / 2
+        view = Camera.from_fov(size, size * 3 // 4, 40)
+        away = radius / math.sin(math.radians(view.vertical_fov_deg) / 2)
+        points = (points - (low + high) / 2) @ turn.T - [0, 0, away]
+    else:
+        scale = size / max(camera.width, camera.height)
+        view = camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+        # About a near point, so that the foreground stays in the picture; a step back leaves a margin.
+        pivot = np.array([0, 0, -np.quantile(-points[:, 2], 0.3)])
+        points = (points - pivot) @ turn.T + pivot * 1.12
+    fine = view.resized(view.width * _SUPERSAMPLING, view.height * _SUPERSAMPLING)
+    raster = rasterize(fine.project(points), -points[:, 2], triangles, fine.height, fine.width)
+
+    blend = np.linspace(1, 0, fine.height)[:, None, None]
+    picture = np.repeat(_BACKGROUND[0] * (1 - blend) + _BACKGROUND[1] * blend, fine.width, axis=1)
+    if shading == "clay":
+        normal = raster.sample(triangles, normals.astype(np.float64)) @ turn.T
+        light = _LIGHT / np.linalg.norm(_LIGHT)
+        shade = np.clip(normal @ light, 0, 1) / np.maximum(np.linalg.norm(normal, axis=1), 1e-9)
+        picture[raster.covered] = _CLAY * (_AMBIENT + (1 - _AMBIENT) * shade)[:, None]
+    else:
+        picture[raster.covered] = _colours(mesh, texture, triangles, raster)
+    picture = picture.reshape(view.height, _SUPERSAMPLING, view.width, _SUPERSAMPLING, 3).mean(axis=(1, 3))
+    return np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
+
+
+def sample_texture(texture: np.ndarray, uvs: np.ndarray) -> np.ndarray:
+    """Bilinear lookup, edges repeated. texture: uint8 or float H×W×3; uvs: N×2, v up. Returns float64 N×3 in [0, 1]."""
+    height, width = texture.shape[:2]
+    x = np.clip(uvs[:, 0] * width - 0.5, 0, width - 1)
+    y = np.clip((1 - uvs[:, 1]) * height - 0.5, 0, height - 1)
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    fx, fy = (x - left)[:, None], (y - top)[:, None]
+    upper = texture[top, left] * (1 - fx) + texture[top, right] * fx
+    lower = texture[bottom, left] * (1 - fx) + texture[bottom, right] * fx
+    return (upper * (1 - fy) + lower * fy) / (255 if texture.dtype == np.uint8 else 1)
+
+
+def _colours(mesh: Mesh, texture: np.ndarray | None, triangles: np.ndarray, raster: Raster) -> np.ndarray:
+    if texture is not None and mesh.uvs is not None:
+        return sample_texture(texture, raster.sample(triangles, mesh.uvs.astype(np.float64)))
+    if "color" in mesh.attributes:
+        return raster.sample(triangles, mesh.attributes["color"] / 255.0)
+    raise LotusError("The mesh has neither a texture with UVs nor vertex colours; draw it with shading='clay'.")
+
+
+def _rotation(yaw: float, pitch: float) -> np.ndarray:
+    turn = np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])
+    tilt = np.array([[1, 0, 0], [0, math.cos(pitch), -math.sin(pitch)], [0, math.sin(pitch), math.cos(pitch)]])
+    return tilt @ turn
