@@ -1,0 +1,68 @@
+"""The `lotus` command: one module per subcommand, each with `add` (its arguments) and `run` (what it does).
+
+Exit codes: 0 done; 2 something the user can put right, told in one line on stderr; 130 stopped by Ctrl-C. Anything else
+is a bug and shows its traceback. Modules here import numpy, torch and the like inside functions, so that `lotus --help`
+is immediate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import __version__
+from ..errors import Cancelled, LotusError
+from . import demo, info, mesh, models, predict, train
+from .console import complain
+
+USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, what shells expect
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise LotusError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their arguments."""
+    root = Parser(prog="lotus", description="Depth, normals, uncertainty and a textured mesh from one photo.")
+    root.add_argument("--version", action="version", version=f"lotus {__version__}")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (demo, predict, mesh, models, info, train):
+        command.add(commands)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: that of the process) and return its exit code."""
+    if not sys.warnoptions:  # `python -W ...` still shows them: what libraries warn about, users cannot act on
+        warnings.simplefilter("ignore")
+    try:
+        args = parser().parse_args(argv)
+        args.argv = list(sys.argv[1:] if argv is None else argv)
+        args.run(args)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, Cancelled):
+        print("lotus: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `lotus models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except LotusError as error:
+        return _failed(error)
+    except OSError as error:
+        return _failed(f"{error.filename or 'A file'}: {error.strerror or error}.")
+    except MemoryError:
+        return _failed("Not enough memory: choose a smaller --res or close other programs.")
+    return 0
+
+
+def _failed(reason: object) -> int:
+    complain(reason)
+    return USER_ERROR

@@ -1,0 +1,67 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from ..errors import LotusError
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which weights, how large, where: for every command that predicts."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--res", type=whole(0), metavar="N", help="longest edge the network sees; 0: the image's own")
+    group.add_argument("--seed", type=whole(0), default=0, metavar="S", help="same seed, same result (default: 0)")
+    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    group.add_argument("--dtype", default="auto", metavar="T", help="auto, float32, float16, bfloat16 (default: auto)")
+    group.add_argument("--reference", action="store_true", help="the arithmetic of the paper's code, for comparisons")
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """--quiet: neither progress nor results on the terminal."""
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of a whole-number argument that is at least `least`."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is too small, the least is {least}")
+        return value
+
+    return convert
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """The type of a number argument strictly between `low` and `high`."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not low < value < high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return convert
+
+
+def distinct_stems(images: list[str]) -> None:
+    """Raise LotusError where two images would write the same file names."""
+    from pathlib import Path
+
+    seen: dict[str, str] = {}
+    for image in images:
+        stem = Path(image).stem
+        other = seen.setdefault(stem.casefold(), image)  # file systems of Windows and macOS ignore case
+        if other is not image:
+            raise LotusError(
+                f"{other} and {image} would both be written as {stem}_*: rename one or run them separately."
+            )

@@ -1,0 +1,168 @@
+"""`lotus predict`: maps of one or more photos."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import Cancelled, LotusError
+from ..progress import Progress
+from .console import Stopwatch, complain, part, progress_bar
+from .options import add_model_options, add_quiet, distinct_stems, whole
+from .outputs import OutputFolder
+from .predictors import DEFAULT_SAMPLES, MAPS, Predictors
+from .scene import choose_camera
+
+if TYPE_CHECKING:
+    from ..images import LoadedImage
+    from ..maps import Depth, Normals, Uncertainty
+
+FORMATS = ("png", "exr", "npy")
+
+
+def add(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser("predict", help="depth, normal and uncertainty maps of photos")
+    parser.add_argument("image", nargs="+", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF ...")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--task", choices=(*MAPS, "all"), help="which maps (default: what --model predicts, else depth)"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="png", help="16-bit PNG (default), 32-bit EXR or NPY")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="M",
+        help="name, file, folder or hub id; once for each kind of map",
+    )
+    parser.add_argument("--space", choices=("disparity", "depth"), help="of a diffusers folder that does not say it")
+    parser.add_argument(
+        "--samples", type=whole(2), default=DEFAULT_SAMPLES, metavar="N", help="for uncertainty (default: %(default)s)"
+    )
+    add_model_options(parser)
+    add_quiet(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predict every image; those that fail are named at the end and do not stop the others."""
+    from ..images import load_image
+
+    distinct_stems(args.image)
+    failures: list[LotusError] = []
+    predictors: Predictors | None = None
+    with OutputFolder(args.output) as folder, progress_bar(args.quiet) as progress:
+        for index, path in enumerate(args.image):
+            watch = Stopwatch()
+            bar = part(progress, index, len(args.image), Path(path).name)
+            try:
+                image = load_image(path)
+            except LotusError as error:
+                failures.append(error)
+                continue
+            if predictors is None:  # only now, so that a bad file name is told at once; a bad model stops everything
+                predictors = Predictors(args, args.model, args.task)
+            try:
+                written = predict_image(predictors, image, Path(path), folder, args, bar)
+            except Cancelled:
+                raise
+            except LotusError as error:
+                failures.append(error)
+            else:
+                if not args.quiet:
+                    say(f"{path}: {', '.join(written)} in {args.output} ({watch})", progress)
+    if failures and len(args.image) == 1:
+        raise failures[0]
+    if failures:
+        for failure in failures:
+            complain(failure)
+        raise LotusError(
+            f"{len(failures)} of {len(args.image)} images failed; the others were written to {args.output}."
+        )
+
+
+def say(text: str, progress: Progress | None) -> None:
+    """Print a result without breaking the bar."""
+    if progress is None:
+        print(text, flush=True)
+    else:
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stdout)
+
+
+def predict_image(
+    predictors: Predictors,
+    image: LoadedImage,
+    path: Path,
+    folder: OutputFolder,
+    args: argparse.Namespace,
+    progress: Progress | None,
+) -> list[str]:
+    """Write all maps, previews and the record of one image into `folder`; returns the names of the files."""
+    maps = predictors.predict(image, progress)
+    with folder.all_or_nothing() as staging:
+        write_maps(maps, staging, path.stem, args.format)
+        write_record(predictors, maps, image, path, staging, args)
+        return sorted(file.name for file in staging.iterdir())
+
+
+def write_maps(maps: dict[str, Depth | Normals | Uncertainty], folder: Path, stem: str, suffix: str) -> None:
+    """`<stem>_<map>.<suffix>` and `<stem>_<map>_preview.png` for every map."""
+    for name, values in maps.items():
+        values.save(folder / f"{stem}_{name}.{suffix}")
+        values.save_preview(folder / f"{stem}_{name}_preview.png")
+
+
+def write_record(
+    predictors: Predictors,
+    maps: dict[str, Depth | Normals | Uncertainty],
+    image: LoadedImage,
+    path: Path,
+    folder: Path,
+    args: argparse.Namespace,
+) -> None:
+    """`<stem>.json`: where every map comes from and what its numbers mean."""
+    stem = path.stem
+    height, width = image.rgb.shape[:2]
+    camera, source = choose_camera(image)
+    record = {
+        "image": str(path),
+        "width": width,
+        "height": height,
+        "maps": {
+            name: {
+                "file": f"{stem}_{name}.{args.format}",
+                "preview": f"{stem}_{name}_preview.png",
+                **_meaning(values),
+                **predictors.describe(name),
+            }
+            for name, values in maps.items()
+        },
+        "camera": {**camera.to_dict(), "source": source},
+        "seed": args.seed,
+        "reference": args.reference,
+        "versions": versions(),
+        "command": shlex.join(["lotus", *args.argv]),
+    }
+    (folder / f"{stem}.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _meaning(values: Depth | Normals | Uncertainty) -> dict[str, Any]:
+    """The fields of a map that say how to read its numbers."""
+    fields = ("space", "convention", "unit", "samples")
+    return {field: getattr(values, field) for field in fields if hasattr(values, field)}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide the numbers."""
+    from importlib.metadata import version
+
+    packages = {name: version(name) for name in ("torch", "diffusers", "numpy", "safetensors")}
+    return {"lotus-geometry": __version__, "python": sys.version.split()[0], **packages}

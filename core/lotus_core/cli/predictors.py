@@ -1,0 +1,117 @@
+"""The models a command was given, and which of them makes which map."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LotusError
+from ..progress import Progress
+from .console import part
+
+if TYPE_CHECKING:
+    from ..images import LoadedImage
+    from ..maps import Depth, Normals, Uncertainty
+    from ..model import LotusModel
+
+DEFAULT_MODELS = {"depth": "lotus-tiny-depth-g", "normal": "lotus-tiny-normal-g"}
+MAPS = ("depth", "normal", "uncertainty")
+DEFAULT_SAMPLES = 10  # noise samples behind an uncertainty map
+
+
+class Predictors:
+    """Loaded models for the wanted maps.
+
+    Args:
+        args: parsed arguments: those of `options.add_model_options`, and `samples` where uncertainty is wanted.
+        names: models as the user named them, at most one for each kind of map.
+        task: "depth", "normal", "uncertainty", "all", or None for what the named models predict (depth, if none is).
+
+    Raises LotusError for models that cannot be loaded, that predict the same, or that the task has no use for.
+    """
+
+    def __init__(self, args: argparse.Namespace, names: list[str], task: str | None) -> None:
+        self._args = args
+        given: dict[str, tuple[str, LotusModel]] = {}
+        for name in names:
+            model = _load(name, args, task)
+            if model.info.task in given:
+                raise LotusError(f"{given[model.info.task][0]} and {name} both predict {model.info.task}: choose one.")
+            given[model.info.task] = (name, model)
+        self.maps = _wanted_maps(task, list(given))
+        self.kind_of = {map_: _kind_of(map_, self.maps, list(given)) for map_ in self.maps}
+        needed = set(self.kind_of.values())
+        for kind, (name, _) in given.items():
+            if kind not in needed:
+                raise LotusError(f"{name} predicts {kind}, which --task {task} does not use: leave out one of the two.")
+        loaded = {kind: given[kind][1] if kind in given else _load(DEFAULT_MODELS[kind], args, None) for kind in needed}
+        if "uncertainty" in self.maps:
+            _check_samples(loaded[self.kind_of["uncertainty"]])
+        from ..predict import LotusPredictor
+
+        self.models = loaded
+        self._predictors = {kind: LotusPredictor(model) for kind, model in loaded.items()}
+
+    def predict(self, image: LoadedImage, progress: Progress | None = None) -> dict[str, Depth | Normals | Uncertainty]:
+        """Map name → map of `image`, in the order of MAPS."""
+        encoded: dict[str, Any] = {}  # kind → encoded image: depth and its uncertainty share one encoding
+        maps = {}
+        for index, map_ in enumerate(self.maps):
+            kind, report = self.kind_of[map_], part(progress, index, len(self.maps), map_)
+            predictor = self._predictors[kind]
+            if kind not in encoded:
+                encoded[kind] = predictor.encode(image, self._args.res, self._args.reference)
+            make: Callable[..., Depth | Normals | Uncertainty] = getattr(predictor, map_)
+            samples = {"samples": self._args.samples} if map_ == "uncertainty" else {}
+            maps[map_] = make(
+                encoded[kind], seed=self._args.seed, reference=self._args.reference, progress=report, **samples
+            )
+        return maps
+
+    def describe(self, map_: str) -> dict[str, Any]:
+        """What the record of an image says about the origin of a map."""
+        model = self.models[self.kind_of[map_]]
+        return {
+            "model": model.info.name,
+            "variant": model.variant,
+            "resolution": model.info.resolution if self._args.res is None else self._args.res,
+            "device": str(model.prompt_embeds.device),
+            "dtype": str(model.prompt_embeds.dtype).removeprefix("torch."),
+        }
+
+
+def _load(name: str, args: argparse.Namespace, task: str | None) -> LotusModel:
+    from ..checkpoints import load_model
+    from ..checkpoints.registry import meaning_of
+
+    hints: dict[str, Any] = {}
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not (folder / "lotus.json").is_file() and meaning_of(folder.resolve().as_posix()) is None:
+        # Only a folder that does not say what it predicts needs to be told.
+        hints = {"task": task if task in DEFAULT_MODELS else "depth" if args.space else None, "space": args.space}
+    return load_model(name, args.device, args.dtype, **hints)
+
+
+def _wanted_maps(task: str | None, given: list[str]) -> tuple[str, ...]:
+    if task == "all":
+        return MAPS
+    if task is not None:
+        return (task,)
+    return tuple(kind for kind in MAPS if kind in given) or ("depth",)
+
+
+def _kind_of(map_: str, maps: tuple[str, ...], given: list[str]) -> str:
+    """Which kind of model makes a map. Uncertainty is that of depth, unless only a normal model was named."""
+    if map_ != "uncertainty":
+        return map_
+    return "normal" if given == ["normal"] and "depth" not in maps else "depth"
+
+
+def _check_samples(model: LotusModel) -> None:
+    if model.variant == "d":
+        raise LotusError(
+            f"{model.info.name} is Lotus-D, which gives one answer and so has no uncertainty: name a Lotus-G model, or"
+            " leave out --task to get the maps of the models you named."
+        )
