@@ -33,14 +33,20 @@ SCALES = 3
 class AutoencoderTask(nn.Module):
     """One pass through the autoencoder, as a module so that precision and processes are handled around it."""
 
-    def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, latent_noise: float) -> None:
         super().__init__()
-        self.vae = vae
+        self.vae, self.latent_noise = vae, latent_noise
 
     def forward(self, pixels: torch.Tensor, noise: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels B×3×H×W → (reconstruction, KL divergence per latent element). `noise` None takes the posterior's mode."""
+        """Pixels B×3×H×W → (reconstruction, KL divergence per latent element).
+
+        `noise` None takes the posterior's mode. AutoencoderTiny has no posterior: `latent_noise` of it is added to the
+        latents, so that the decoder forgives small errors of the U-Net.
+        """
         if isinstance(self.vae, AutoencoderTiny):
             latents = self.vae.encode(pixels).latents
+            if noise is not None:
+                latents = latents + self.latent_noise * noise.to(latents)
             return self.vae.decode(latents).sample, latents.new_zeros(())
         posterior = self.vae.encode(pixels).latent_dist
         latents = posterior.mean if noise is None else posterior.mean + posterior.std * noise.to(posterior.mean)
@@ -94,7 +100,7 @@ def train_autoencoder(run: AutoencoderRunConfig, resume: bool = False) -> Path:
     accelerator = make_accelerator(run.optim)
     sources = [open_source(source) for source in run.data.sources]
     held_out = [open_source(source) for source in run.data.validation]
-    loop = TrainingLoop(run, AutoencoderTask(vae), accelerator, resume)
+    loop = TrainingLoop(run, AutoencoderTask(vae, run.loss.latent_noise), accelerator, resume)
     if run.optim.gradient_checkpointing:
         vae.enable_gradient_checkpointing()
     order = DataOrder(
@@ -120,11 +126,9 @@ def train_autoencoder(run: AutoencoderRunConfig, resume: bool = False) -> Path:
         pixels = batch["pixels"].to(accelerator.device)
         if run.optim.channels_last:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        draws = None
-        if isinstance(vae, AutoencoderKL):
-            factor = 2 ** (len(vae.config.block_out_channels) - 1)
-            shape = (vae.config.latent_channels, pixels.shape[-2] // factor, pixels.shape[-1] // factor)
-            draws = noise(run.optim.seed, batch["number"].tolist(), "posterior", shape).to(pixels)
+        factor = _factor(vae)
+        shape = (vae.config.latent_channels, pixels.shape[-2] // factor, pixels.shape[-1] // factor)
+        draws = noise(run.optim.seed, batch["number"].tolist(), "posterior", shape).to(pixels)
         reconstruction, divergence = module(pixels, draws)
         pixel_loss = reconstruction_loss(reconstruction, pixels, run.loss)
         return {"loss": pixel_loss + run.loss.kl_weight * divergence, "pixel_loss": pixel_loss, "kl": divergence}

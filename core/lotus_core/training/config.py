@@ -111,12 +111,16 @@ class SchedulerConfig:
 
 @dataclass(frozen=True)
 class AutoencoderLossConfig:
-    """Weights of the autoencoder's loss (L1 has weight 1), its crops, and how often each kind of picture is drawn."""
+    """Weights of the autoencoder's loss (L1 has weight 1), its crops, and how often each kind of picture is drawn.
+
+    `kl_weight` acts on AutoencoderKL, `latent_noise` (standard deviation, in raw latents) on AutoencoderTiny.
+    """
 
     crop: int = 128
     gradient_weight: float = 0.5
     mse_weight: float = 1.0
     kl_weight: float = 1e-6
+    latent_noise: float = 0.0
     image_share: float = 0.5
     depth_share: float = 0.25
     normal_share: float = 0.25
