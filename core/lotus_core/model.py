@@ -5,7 +5,7 @@ Source: "Lotus: diffusion-based visual foundation model for high-quality dense p
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeAlias, cast
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
@@ -17,7 +17,7 @@ from .model_info import ModelInfo
 TIMESTEP = 999  # t = T: the only time step of the single-step formulation (section 4.2), as an index into 1000 steps
 TASK_SWITCH = {"annotation": (1.0, 0.0), "reconstruct": (0.0, 1.0)}  # s_y and s_x of the detail preserver (section 4.3)
 
-Autoencoder = AutoencoderKL | AutoencoderTiny
+Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
 
 
 def task_embedding(task: str) -> torch.Tensor:

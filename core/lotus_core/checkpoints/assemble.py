@@ -65,7 +65,7 @@ def build_autoencoder(config: dict[str, Any], where: str) -> Autoencoder:
 
 
 def _build(classes: Mapping[str, Any], config: dict[str, Any], where: str) -> torch.nn.Module:
-    name = config.get("_class_name")
+    name = str(config.get("_class_name"))
     if name not in classes:
         raise LotusError(f"{where} describes a {name}, but Lotus uses {' or '.join(classes)}: it is another model.")
     try:

@@ -82,19 +82,10 @@ def _give_weights(module: torch.nn.Module, folder: Path, part: str, device: torc
     headers = [read_header(file) for file in _weight_files(folder / part)]
     names = {header.path: {name: _current_name(name) for name in header.tensors} for header in headers}
     shapes = {names[header.path][stored]: entry.shape for header in headers for stored, entry in header.tensors.items()}
-    expected = module.state_dict()
-    for name, shape in shapes.items():
-        # Old attention was made of 1×1 convolutions; the numbers are the same.
-        if name in expected and len(shape) == 4 and shape[2:] == (1, 1) and expected[name].shape == shape[:2]:
-            shapes[name] = shape[:2]
     check_names(module, shapes, part, str(folder / part))
     assign(
         module,
-        (
-            (name, tensor.reshape(shapes[name]))
-            for header in headers
-            for name, tensor in read_tensors(header.path, names[header.path], device, dtype)
-        ),
+        (pair for header in headers for pair in read_tensors(header.path, names[header.path], device, dtype)),
     )
 
 
@@ -127,8 +118,8 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
     path = folder / part / "config.json"
     if not path.is_file():
         raise LotusError(
-            f"{folder} is not a model in the diffusers layout: it lacks {part}/config.json; choose the folder that holds"
-            " unet/, vae/, text_encoder/ and tokenizer/."
+            f"{folder} is not a model in the diffusers layout: it lacks {part}/config.json; choose the folder that"
+            " holds unet/, vae/, text_encoder/ and tokenizer/."
         )
     return read_json(path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LotusError
-from .header import PICKLE_SUFFIXES, read_header, refuse_pickle
+from .header import PICKLE_SUFFIXES, read_header
 from .registry import PUBLISHED, embedded, hub_id, near_matches
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ def _names_a_file(name: str) -> bool:
 
 
 def _unknown(name: str) -> LotusError:
-    refuse_pickle(Path(name))
     if _names_a_file(name):
         return LotusError(f"There is no file {name}.")
     matches = near_matches(name)

@@ -21,11 +21,10 @@ class Meaning:
     space: str | None = None
 
 
-# Released by the authors of the paper (model table of their README); v1-1 of depth-d exists as single U-Net files only.
+# Released by the authors of the paper (model table of their README and the versions before).
 PUBLISHED = {
     "lotus-depth-g-v1-0": Meaning("depth", "g", "depth"),
     "lotus-depth-d-v1-0": Meaning("depth", "d", "depth"),
-    "lotus-depth-d-v1-1": Meaning("depth", "d", "depth"),
     "lotus-depth-g-v2-0-disparity": Meaning("depth", "g", "disparity"),
     "lotus-depth-g-v2-1-disparity": Meaning("depth", "g", "disparity"),
     "lotus-depth-d-v2-0-disparity": Meaning("depth", "d", "disparity"),

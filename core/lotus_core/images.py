@@ -1,0 +1,222 @@
+"""Photos in: paths, PIL images, arrays and tensors become one float32 RGB array, upright and without alpha."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from .errors import LotusError
+
+MAX_PIXELS = 80_000_000  # 10,000 × 8,000; as float32 RGB that is 0.96 GB
+MIN_EDGE = 16  # pixels; below this there is no scene to see
+MAX_ASPECT = 20  # longer to shorter edge; the widest panoramas stay below it
+OPAQUE = 0.5  # pixels with more alpha than this are part of the picture
+RANGE_SLACK = 1e-3  # rounding outside [0, 1] that is clipped without a word
+NEUTRAL_GREY = (0.5, 0.5, 0.5)
+# What cameras, phones, scanners and paint programs write. Formats that run other programs to be read (EPS) stay out.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "PSD", "DDS", "ICO")
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+OPENEXR_MAGIC = b"\x76\x2f\x31\x01"
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """A picture as the network wants it.
+
+    rgb:        float32 H×W×3 in [0, 1], display-referred (as stored, no linearisation), upright, composited.
+    alpha:      float32 H×W in [0, 1], or None where every pixel is opaque.
+    focal_35mm: 35 mm equivalent focal length from EXIF, millimetres, or None.
+    name:       file name without suffix, "image" for anything that is no file.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    focal_35mm: float | None
+    name: str
+
+    @property
+    def valid(self) -> np.ndarray | None:
+        """bool H×W, False where the picture is transparent; None where it is not transparent anywhere."""
+        return None if self.alpha is None else self.alpha > OPAQUE
+
+
+def load_image(source: Any, *, background: tuple[float, float, float] = NEUTRAL_GREY) -> LoadedImage:
+    """Read one image.
+
+    Args:
+        source: a path; a PIL image; a numpy array H×W, H×W×1, H×W×3 or H×W×4 of bool, uint8, uint16 or floats in
+            [0, 1]; a torch tensor of the same kinds, channels first or last, optionally with a leading 1.
+        background: RGB in [0, 1] that transparent pixels are composited over.
+
+    Of animations and multi-page files the first picture is taken; the EXIF orientation is applied.
+
+    Raises LotusError for what is missing, damaged, no image, or outside MIN_EDGE, MAX_ASPECT, MAX_PIXELS.
+    """
+    if isinstance(source, LoadedImage):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return _load_file(Path(source), background)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "image", "The image", background)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, background)
+    if hasattr(source, "detach"):  # a torch tensor, told without importing torch
+        return _from_array(_channels_last(_tensor_to_array(source)), background)
+    raise LotusError(f"An image is a path, a PIL image, an array or a tensor, not {type(source).__name__}.")
+
+
+def check_size(height: int, width: int, what: str) -> None:
+    """Raise LotusError for images too small, too long and thin, or too big to work on. `what` begins the sentence."""
+    size = f"{width:,}×{height:,} pixels"
+    if min(height, width) < MIN_EDGE:
+        raise LotusError(f"{what} is {size}, but both edges must be at least {MIN_EDGE} pixels long.")
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise LotusError(f"{what} is {size}, but one edge may be at most {MAX_ASPECT} times the other: crop it.")
+    if height * width > MAX_PIXELS:
+        raise LotusError(f"{what} is {size}, but at most {MAX_PIXELS:,} pixels are supported: scale it down.")
+
+
+def _load_file(path: Path, background: tuple[float, float, float]) -> LoadedImage:
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except FileNotFoundError:
+        raise LotusError(f"There is no file {path}.") from None
+    except IsADirectoryError:
+        raise LotusError(f"{path} is a folder, not an image.") from None
+    except OSError as error:
+        raise LotusError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValueError:
+        raise LotusError(f"{str(path)!r} is not a file name.") from None
+    if not start:
+        raise LotusError(f"{path} is an empty file: export or copy it again.")
+    Image.init()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size says it as an error
+            image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+    except Image.DecompressionBombError:
+        raise LotusError(f"{path} has far more than {MAX_PIXELS:,} pixels: scale it down.") from None
+    except (UnidentifiedImageError, OSError):
+        raise LotusError(_why_unknown(path, start)) from None
+    except Exception:  # decoders raise anything on hostile files
+        raise LotusError(f"{path} is damaged and cannot be read: export or copy it again.") from None
+    with image:
+        return _from_pil(image, path.stem, str(path), background)
+
+
+def _why_unknown(path: Path, start: bytes) -> str:
+    if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
+        return f"{path} is a HEIC image, which is not supported: export it as JPEG or PNG."
+    if start[:4] == OPENEXR_MAGIC:
+        return f"{path} is an OpenEXR image, which is not supported as input: export it as PNG or TIFF."
+    return f"{path} is not an image that can be read: use JPEG, PNG, WebP or TIFF."
+
+
+def _from_pil(image: Image.Image, name: str, what: str, background: tuple[float, float, float]) -> LoadedImage:
+    check_size(image.height, image.width, what)
+    try:
+        image.seek(0)
+        image.load()
+        focal = _focal_35mm(image)
+        # A copy, so that a host's own image stays as it is.
+        image = _upright(image)
+        colour = _pixels(image)
+    except MemoryError:
+        raise LotusError(f"{what} does not fit into memory: scale it down.") from None
+    except Exception:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error … on damaged data
+        raise LotusError(f"{what} is damaged or cut off and cannot be read: export or copy it again.") from None
+    return _compose(colour, focal, name, what, background)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # an EXIF block that cannot be parsed says nothing about the orientation
+        return image
+
+
+def _focal_35mm(image: Image.Image) -> float | None:
+    try:
+        focal = float(image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm, 0))
+    except Exception:  # EXIF is free-form; a focal length that cannot be read is one that is not there
+        return None
+    return focal if focal > 0 and np.isfinite(focal) else None
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """float32 H×W, H×W×3 or H×W×4 in [0, 1] of any PIL mode."""
+    if image.mode.startswith("I"):  # 16-bit grey is I;16 in any byte order, or I where Pillow widened it
+        return _scaled(np.asarray(image), 65535)
+    if image.mode == "F":
+        return _scaled(np.asarray(image), 1)
+    if image.mode == "La":  # Pillow converts premultiplied grey to straight grey only
+        image = image.convert("LA")
+    transparent = image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info
+    return _scaled(np.asarray(image.convert("RGBA" if transparent else "RGB")), 255)
+
+
+def _scaled(array: np.ndarray, white: int) -> np.ndarray:
+    """A new float32 array in which `white` has become 1; one allocation, for photos can be large."""
+    scaled = array.astype(np.float32)
+    scaled /= white
+    return scaled
+
+
+def _from_array(array: np.ndarray, background: tuple[float, float, float]) -> LoadedImage:
+    what = "The image array"
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise LotusError(f"{what} has the shape {array.shape}, but H×W, H×W×3 or H×W×4 is needed.")
+    check_size(array.shape[0], array.shape[1], what)
+    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind not in "fb":
+        raise LotusError(f"{what} holds {array.dtype}, but bool, uint8, uint16 or floats in [0, 1] are needed.")
+    white = int(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else 1
+    return _compose(_scaled(array, white), None, "image", what, background)
+
+
+def _tensor_to_array(tensor: Any) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # numpy knows no bfloat16
+    assert isinstance(array, np.ndarray)
+    return array
+
+
+def _channels_last(array: np.ndarray) -> np.ndarray:
+    """Tensors come channels first by habit of torch and channels last by habit of ComfyUI."""
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (3, 4):
+        array = np.moveaxis(array, 0, -1)
+    return array
+
+
+def _compose(
+    colour: np.ndarray, focal: float | None, name: str, what: str, background: tuple[float, float, float]
+) -> LoadedImage:
+    """Split off the alpha channel and composite; check the range once for every kind of source."""
+    low, high = float(colour.min()), float(colour.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise LotusError(f"{what} holds NaN or infinite values: replace them first.")
+    if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
+        raise LotusError(f"{what} holds values from {low:.3g} to {high:.3g}, but [0, 1] is needed: scale them first.")
+    np.clip(colour, 0, 1, out=colour)
+    if colour.ndim == 2:
+        colour = np.repeat(colour[..., None], 3, axis=2)
+    alpha = colour[..., 3] if colour.shape[2] == 4 else None
+    rgb = colour[..., :3]
+    if alpha is not None and bool((alpha < 1).any()):
+        weight = alpha[..., None]
+        rgb = rgb * weight + np.asarray(background, dtype=np.float32) * (1 - weight)
+    else:
+        alpha = None
+    return LoadedImage(np.ascontiguousarray(rgb), alpha, focal, name)
