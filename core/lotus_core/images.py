@@ -60,10 +60,10 @@ def load_image(source: Any, *, background: tuple[float, float, float] = NEUTRAL_
     """
     if isinstance(source, LoadedImage):
         return source
-    if isinstance(source, str | os.PathLike):
-        return _load_file(Path(source), background)
-    if isinstance(source, Image.Image):
-        return _from_pil(source, "image", "The image", background)
+    if isinstance(source, str | os.PathLike | Image.Image):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of bombs and broken EXIF; what matters is raised below
+            return _load_pillow(source, background)
     if isinstance(source, np.ndarray):
         return _from_array(source, background)
     if hasattr(source, "detach"):  # a torch tensor, told without importing torch
@@ -82,7 +82,10 @@ def check_size(height: int, width: int, what: str) -> None:
         raise LotusError(f"{what} is {size}, but at most {MAX_PIXELS:,} pixels are supported: scale it down.")
 
 
-def _load_file(path: Path, background: tuple[float, float, float]) -> LoadedImage:
+def _load_pillow(source: str | os.PathLike[str] | Image.Image, background: tuple[float, float, float]) -> LoadedImage:
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "image", "The image", background)
+    path = Path(source)
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -98,9 +101,7 @@ def _load_file(path: Path, background: tuple[float, float, float]) -> LoadedImag
         raise LotusError(f"{path} is an empty file: export or copy it again.")
     Image.init()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size says it as an error
-            image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+        image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
     except Image.DecompressionBombError:
         raise LotusError(f"{path} has far more than {MAX_PIXELS:,} pixels: scale it down.") from None
     except (UnidentifiedImageError, OSError):
@@ -203,13 +204,14 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
 def _compose(
     colour: np.ndarray, focal: float | None, name: str, what: str, background: tuple[float, float, float]
 ) -> LoadedImage:
-    """Split off the alpha channel and composite; check the range once for every kind of source."""
+    """Split off the alpha channel and composite. `colour` is a float32 array that nobody else holds."""
     low, high = float(colour.min()), float(colour.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise LotusError(f"{what} holds NaN or infinite values: replace them first.")
     if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
         raise LotusError(f"{what} holds values from {low:.3g} to {high:.3g}, but [0, 1] is needed: scale them first.")
-    np.clip(colour, 0, 1, out=colour)
+    if low < 0 or high > 1:
+        np.clip(colour, 0, 1, out=colour)
     if colour.ndim == 2:
         colour = np.repeat(colour[..., None], 3, axis=2)
     alpha = colour[..., 3] if colour.shape[2] == 4 else None

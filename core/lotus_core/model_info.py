@@ -61,8 +61,11 @@ class ModelInfo:
         return metadata
 
     @classmethod
-    def from_metadata(cls, metadata: dict[str, str]) -> ModelInfo:
-        """Read the strings that `to_metadata` wrote. Raises LotusError for what is missing or makes no sense."""
+    def from_metadata(cls, metadata: dict[str, str], where: str = "The checkpoint") -> ModelInfo:
+        """Read the strings that `to_metadata` wrote.
+
+        Raises LotusError for what is missing or makes no sense; `where` names the file in it.
+        """
         try:
             return cls(
                 name=metadata["name"],
@@ -74,9 +77,9 @@ class ModelInfo:
                 scheduler_config=_json_object(metadata, "scheduler_config"),
             )
         except KeyError as error:
-            raise LotusError(f"The checkpoint's header lacks {error.args[0]!r}: write the file again.") from None
+            raise LotusError(f"{where} lacks {error.args[0]!r} in its header: write the file again.") from None
         except ValueError as error:
-            raise LotusError(f"The checkpoint's header cannot be read ({error}): write the file again.") from None
+            raise LotusError(f"{where} has a header that cannot be read ({error}): write the file again.") from None
 
 
 def _json_object(metadata: dict[str, str], key: str) -> dict[str, Any]:

@@ -92,11 +92,11 @@ def refuse_pickle(path: Path, start: bytes = b"") -> None:
 def _check_start(path: Path, start: bytes, length: int, size: int) -> None:
     if size == 0:
         raise LotusError(f"{path} is empty: download or copy it again.")
-    if start.startswith(b"version https://git-lfs"):
-        raise LotusError(f"{path} is a Git LFS pointer, not the weights themselves: run `git lfs pull` in its folder.")
-    if start.lstrip()[:1] == b"<":
-        raise LotusError(f"{path} is a web page, not a checkpoint: download the file itself, not the page about it.")
     if start[8:9] != b"{":
+        if start.startswith(b"version https://git-lfs"):
+            raise LotusError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its folder.")
+        if start.lstrip()[:1] == b"<":
+            raise LotusError(f"{path} is a web page, not a checkpoint: download the file itself.")
         raise _not_safetensors(path, "it does not start with a safetensors header")
     if length > MAX_HEADER_BYTES:
         raise _not_safetensors(path, f"it claims a header of {length:,} bytes")

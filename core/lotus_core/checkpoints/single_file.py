@@ -59,7 +59,7 @@ def load_single_file(header: Header, device: torch.device, dtype: torch.dtype) -
     """The model in the file that `header` was read from."""
     where = str(header.path)
     check_format(header)
-    info = ModelInfo.from_metadata(header.metadata)
+    info = ModelInfo.from_metadata(header.metadata, where)
     unet = build_unet(_config(header, "unet_config"), where)
     vae = build_autoencoder(_config(header, "vae_config"), where)
     if PROMPT not in header.tensors:
