@@ -53,7 +53,7 @@ def keep_complete(
         raise LotusError(f"{report}: there is nothing to read; check the folder against docs/datasets.md.")
     if report.left_out:
         if strict:
-            raise LotusError(f"{report}; download them, or do without them by strict=False.")
+            raise LotusError(f"{report}; download them, or allow missing files.")
         log.warning("%s.", report)
     return complete, report
 

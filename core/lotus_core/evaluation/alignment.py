@@ -60,23 +60,38 @@ def aligned_depth(
     Raises:
         LotusError: as `align_affine`; an unknown space; a depth inside the mask that is not positive.
     """
+    aligned, _ = align_in_space(pred_map, space, true_depth, mask, max_resolution=max_resolution)
+    depth = aligned if space == "depth" else 1.0 / np.maximum(aligned, MIN_DISPARITY)
+    return np.maximum(np.clip(depth, near, far), MIN_DEPTH)
+
+
+def align_in_space(
+    pred_map: NDArray,
+    space: Literal["depth", "disparity"],
+    true_depth: NDArray,
+    mask: NDArray,
+    *,
+    max_resolution: int | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The prediction aligned to the truth in its own space, and the truth in that space (0 outside the mask), H×W each.
+
+    Arguments and errors as `aligned_depth`, which goes on to invert and clip.
+    """
     if space not in ("depth", "disparity"):
         raise LotusError(f'The space of a depth map is "depth" or "disparity", not "{space}".')
     pred_map, true_depth, mask = np.asarray(pred_map), np.asarray(true_depth), np.asarray(mask, dtype=bool)
     masked(pred_map, true_depth, mask)  # refuse on the full maps, before any pixel is left out
     if np.any(true_depth[mask] <= 0):
         raise LotusError("The true depth is 0 or negative inside the mask: leave unknown pixels out of the mask.")
-    rows, columns = _fit_grid(pred_map.shape, max_resolution)
-    prediction, truth, fit = (array[np.ix_(rows, columns)] for array in (pred_map, true_depth, mask))
-    if space == "depth":
-        scale, shift = align_affine(prediction, truth, fit)
-        depth = pred_map.astype(np.float64) * scale + shift
-    else:
-        positive = fit & (prediction > 0)
-        disparity = np.divide(1.0, truth, out=np.zeros(truth.shape), where=fit)
-        scale, shift = align_affine(prediction, disparity, positive if positive.any() else fit)
-        depth = 1.0 / np.maximum(pred_map.astype(np.float64) * scale + shift, MIN_DISPARITY)
-    return np.maximum(np.clip(depth, near, far), MIN_DEPTH)
+    truth = np.where(mask, true_depth, 0).astype(np.float64)
+    fit = mask
+    if space == "disparity":
+        truth = np.divide(1.0, truth, out=np.zeros(truth.shape), where=mask)
+        positive = mask & (pred_map > 0)
+        fit = positive if positive.any() else mask
+    grid = np.ix_(*_fit_grid(pred_map.shape, max_resolution))
+    scale, shift = align_affine(pred_map[grid], truth[grid], fit[grid])
+    return pred_map.astype(np.float64) * scale + shift, truth
 
 
 def masked(prediction: NDArray, truth: NDArray, mask: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

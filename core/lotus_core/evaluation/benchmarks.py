@@ -1,0 +1,78 @@
+"""What every benchmark gives: named samples with ground truth and the pixels to score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.reading import FrameReport, read_lines
+from ..errors import LotusError
+
+
+@dataclass(frozen=True)
+class BenchmarkSample:
+    """One picture with its ground truth.
+
+    name:  path of the picture inside the benchmark, without suffix, "/" between folders.
+    image: uint8 H×W×3 RGB.
+    truth: float32 H×W depth in metres, or H×W×3 normals in the model convention.
+    mask:  bool H×W, True where the truth counts.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    truth: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+class Benchmark(Protocol):
+    """A list of samples.
+
+    title:      what tables call it.
+    report:     which frames can be used, which files are missing.
+    without_truth: entries of the list that the protocol itself leaves out, because they have no ground truth.
+    resolution: longest edge at which the paper's protocol shows pictures to the network; 0 for their own size.
+    """
+
+    title: str
+    report: FrameReport
+    without_truth: int
+    resolution: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> BenchmarkSample: ...
+
+    def name_of(self, index: int) -> str:
+        """The name of a sample, without reading it."""
+        ...
+
+
+def read_entries(root: Path, split: Path | None, list_name: str, columns: int) -> list[list[str]]:
+    """The entries of a split list, each split at white space.
+
+    root:  folder of the benchmark. split: the list file; None takes `list_name` inside `root`.
+
+    Raises:
+        LotusError: the folder or the list is missing, or a line has fewer than `columns` entries.
+    """
+    if not root.is_dir():
+        hint = f"unpack the archive: tar xf {root}" if root.is_file() else "check --data"
+        raise LotusError(f"There is no folder {root}: {hint}.")
+    path = split or root / list_name
+    if not path.is_file():
+        raise LotusError(f"The split list {path} is missing: put it there, or name another by --split.")
+    entries = [line.split() for line in read_lines(path)]
+    for number, entry in enumerate(entries, 1):
+        if len(entry) < columns:
+            raise LotusError(f"Line {number} of {path} has {len(entry)} entries, but {columns} are needed.")
+    return entries
+
+
+def name_in(root: Path, image: Path) -> str:
+    """The name of a picture: its path below `root` without suffix."""
+    return image.relative_to(root).with_suffix("").as_posix()

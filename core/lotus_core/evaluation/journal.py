@@ -1,0 +1,112 @@
+"""What a run has scored so far, on disk, so that a killed run goes on where it was.
+
+run.json          the settings; a folder takes one run only
+per_sample.csv    a line per sample, appended when the sample is done
+arrays/*.npz      per sample, what the whole benchmark's figures need beyond the table
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import LotusError
+from ..files import atomic_path
+from .scoring import Score
+
+
+class Journal:
+    """The record of one run in `folder`, which is made where needed.
+
+    settings: everything that decides the figures; a folder with other settings is refused.
+    metrics:  the names every score brings besides `pixels`; the table's columns.
+
+    Raises:
+        LotusError: the folder belongs to another run, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], metrics: Sequence[str]) -> None:
+        self.folder = folder
+        self.columns = ("name", *metrics, "pixels", "seconds")
+        self._table = folder / "per_sample.csv"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LotusError(f"Cannot write into {folder}: {error.strerror}; choose another folder with -o.") from error
+        self._claim(settings)
+        self.rows: dict[str, dict[str, float]] = self._read()
+
+    def add(self, name: str, score: Score, seconds: float) -> None:
+        """Record one sample, durably: its arrays first, then its line."""
+        if score.arrays:
+            path = self._arrays_path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                np.savez_compressed(temporary, **score.arrays)
+        row = {**score.metrics, "seconds": seconds}
+        with open(self._table, "a", newline="", encoding="utf-8") as file:
+            file.write(self._line([name, *(repr(float(row[column])) for column in self.columns[1:])]))
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows[name] = {column: float(row[column]) for column in self.columns[1:]}
+
+    def summed(self, key: str) -> NDArray[np.float64]:
+        """The sum over all recorded samples of one of their arrays."""
+        total: NDArray[np.float64] = np.zeros(1)
+        for name in self.rows:
+            with np.load(self._arrays_path(name)) as arrays:
+                total = total + arrays[key]
+        return total
+
+    def _arrays_path(self, name: str) -> Path:
+        return self.folder / "arrays" / f"{name}.npz"
+
+    def _claim(self, settings: dict[str, Any]) -> None:
+        path = self.folder / "run.json"
+        settings = json.loads(json.dumps(settings))  # as it will be read back
+        if not path.is_file():
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            return
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise LotusError(f"{path} is damaged: delete {self.folder} or choose another folder with -o.") from error
+        for key in sorted({*known, *settings}):
+            if known.get(key) != settings.get(key):
+                raise LotusError(
+                    f"{self.folder} holds a run with {key} = {known.get(key)}, not {settings.get(key)}: "
+                    "choose another folder with -o."
+                )
+
+    def _read(self) -> dict[str, dict[str, float]]:
+        """The recorded samples; a line that a kill cut off is dropped from the file."""
+        text = self._table.read_text(encoding="utf-8") if self._table.is_file() else ""
+        whole = text[: text.rfind("\n") + 1]
+        lines = list(csv.reader(io.StringIO(whole)))
+        if whole != text or not lines:
+            with atomic_path(self._table) as temporary:
+                temporary.write_text(whole or self._line(self.columns), encoding="utf-8")
+        if lines and tuple(lines[0]) != self.columns:
+            raise LotusError(
+                f"{self._table} has other columns than this version writes: choose another folder with -o."
+            )
+        return {
+            line[0]: dict(zip(self.columns[1:], map(float, line[1:]), strict=True))
+            for line in lines[1:]
+            if len(line) == len(self.columns)
+        }
+
+    @staticmethod
+    def _line(cells: Sequence[str]) -> str:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerow(cells)
+        return buffer.getvalue()

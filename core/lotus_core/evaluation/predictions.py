@@ -1,0 +1,94 @@
+"""Where the predictions to be scored come from: a model, or files that were saved before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from ..errors import LotusError
+from ..maps import Depth, Normals
+from ..maps.depth import Space
+from ..maps.normals import Convention
+from .benchmarks import BenchmarkSample
+
+if TYPE_CHECKING:
+    from ..predict import LotusPredictor
+
+_SUFFIXES = (".npy", ".exr", ".png")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A map at the picture's size; std: its uncertainty H×W (units of the map's values, or degrees), where known."""
+
+    map: Depth | Normals
+    std: NDArray | None = None
+
+
+class PredictionSource(Protocol):
+    """Gives the prediction for a sample of a benchmark."""
+
+    def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
+        """index: the sample's number in the benchmark, which also numbers its noise."""
+        ...
+
+
+class ModelPredictions:
+    """Predictions of a model.
+
+    resolution: longest edge the network sees, 0 for the picture's own.
+    samples:    1, or how many noise samples to average; from 2 on the spread is the uncertainty (Lotus-G only).
+    """
+
+    def __init__(
+        self, predictor: LotusPredictor, resolution: int, seed: int = 0, samples: int = 1, reference: bool = False
+    ) -> None:
+        self._predictor, self._samples = predictor, samples
+        self._options: dict[str, Any] = {"resolution": resolution, "seed": seed, "reference": reference}
+
+    def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
+        """The model's map of the picture."""
+        predictor, options = self._predictor, {**self._options, "index": index}
+        if self._samples > 1:
+            spread = predictor.uncertainty(sample.image, samples=self._samples, **options)
+            return Prediction(spread.mean, spread.std)
+        if predictor.model.info.task == "depth":
+            return Prediction(predictor.depth(sample.image, **options))
+        return Prediction(predictor.normal(sample.image, **options))
+
+
+class SavedPredictions:
+    """Predictions in files: `<sample name>.npy`, `.exr` or `.png` below a folder, as `lotus eval` itself saves them.
+
+    space, convention: for files that do not say it.
+
+    Raises (on reading):
+        LotusError: a file is missing, or cannot be read as such a map.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        task: Literal["depth", "normal"],
+        space: Space | None = None,
+        convention: Convention | None = None,
+    ) -> None:
+        if not folder.is_dir():
+            raise LotusError(f"There is no folder of predictions {folder}: check --predictions.")
+        self._folder, self._task, self._space, self._convention = folder, task, space, convention
+
+    def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
+        """The stored map of the picture."""
+        for suffix in _SUFFIXES:
+            path = self._folder / f"{sample.name}{suffix}"
+            if path.is_file():
+                if self._task == "depth":
+                    return Prediction(Depth.load(path, self._space))
+                return Prediction(Normals.load(path, self._convention))
+        raise LotusError(
+            f"There is no prediction {self._folder / sample.name} ({', '.join(_SUFFIXES)}): predict it, or check "
+            "--predictions."
+        )

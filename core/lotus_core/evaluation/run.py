@@ -1,0 +1,158 @@
+"""A whole benchmark, sample by sample: resumable, with tables and pictures at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import Cancelled
+from ..files import atomic_path
+from ..maps import Depth, Normals
+from ..progress import Cancel, Progress
+from .benchmarks import BenchmarkSample
+from .depth_benchmarks import DepthBenchmark
+from .journal import Journal
+from .metrics import Sparsification
+from .normal_benchmarks import NormalBenchmark
+from .pictures import save_curves, save_depth_panels, save_normal_panels
+from .predictions import Prediction, PredictionSource
+from .scoring import (
+    UNCERTAINTY_METRICS,
+    Score,
+    mean_over_samples,
+    metric_names,
+    pool_angles,
+    score_depth,
+    score_normals,
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a finished run found: metric → value over the benchmark, and how many samples that is."""
+
+    title: str
+    metrics: dict[str, float]
+    samples: int
+
+
+def evaluate(
+    benchmark: DepthBenchmark | NormalBenchmark,
+    source: PredictionSource,
+    folder: Path,
+    settings: dict[str, Any],
+    *,
+    uncertainty: bool = False,
+    save_predictions: bool = False,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Evaluation:
+    """Score every sample of a benchmark; what `folder` has from an earlier, interrupted call is not done again.
+
+    settings:    what decides the figures, for the record and to refuse a folder of another run.
+    uncertainty: the source gives it, and it is scored.
+    save_predictions: keep the maps as `predictions/<name>.npy`.
+    limit:       score the first so many samples only.
+
+    Writes per_sample.csv, summary.json, pictures of the best, median and worst sample, and sparsification.png.
+
+    Raises:
+        LotusError: a sample or prediction cannot be read or scored (named), the folder belongs to another run.
+        Cancelled: what is done so far is kept.
+    """
+    task = "depth" if isinstance(benchmark, DepthBenchmark) else "normal"
+    names = metric_names(task, uncertainty)
+    journal = Journal(folder, {**settings, "limit": limit}, names)
+    count = min(len(benchmark), limit or len(benchmark))
+    for index in range(count):
+        name = benchmark.name_of(index)
+        if name in journal.rows:
+            continue
+        if cancel is not None and cancel():
+            raise Cancelled
+        if progress is not None:
+            progress(index / count, name)
+        sample = benchmark[index]
+        start = time.perf_counter()
+        prediction = source.predict(sample, index)
+        seconds = time.perf_counter() - start
+        if save_predictions:
+            path = folder / "predictions" / f"{name}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            prediction.map.save(path)
+        journal.add(name, _score(benchmark, prediction, sample), seconds)
+    metrics = _summarise(journal, task, names)
+    result = Evaluation(benchmark.title, metrics, len(journal.rows))
+    _write_summary(folder / "summary.json", result, settings, benchmark)
+    _write_pictures(benchmark, source, journal, folder)
+    if uncertainty:
+        save_curves(_mean_curves(journal), folder / "sparsification.png")
+    if progress is not None:
+        progress(1.0, "Done")
+    return result
+
+
+def _score(benchmark: DepthBenchmark | NormalBenchmark, prediction: Prediction, sample: BenchmarkSample) -> Score:
+    if isinstance(benchmark, DepthBenchmark):
+        assert isinstance(prediction.map, Depth)
+        return score_depth(prediction.map, sample, benchmark.spec, prediction.std)
+    assert isinstance(prediction.map, Normals)
+    return score_normals(prediction.map, sample, prediction.std)
+
+
+def _summarise(journal: Journal, task: str, names: tuple[str, ...]) -> dict[str, float]:
+    rows = list(journal.rows.values())
+    if task == "depth":
+        return mean_over_samples(rows, names)
+    pooled = pool_angles(journal.summed("angles"), rows)
+    return {**pooled, **mean_over_samples(rows, [name for name in names if name in UNCERTAINTY_METRICS])}
+
+
+def _mean_curves(journal: Journal) -> dict[str, Sparsification]:
+    count = len(journal.rows)
+    oracle = journal.summed("oracle") / count
+    removed = np.arange(oracle.size) / oracle.size
+    return {
+        label: Sparsification(removed, journal.summed(key) / count, oracle)
+        for label, key in (("uncertainty", "by_uncertainty"), ("picture gradient", "by_gradient"))
+    }
+
+
+def _write_summary(
+    path: Path, result: Evaluation, settings: dict[str, Any], benchmark: DepthBenchmark | NormalBenchmark
+) -> None:
+    record = {
+        "benchmark": result.title,
+        "samples": result.samples,
+        "metrics": result.metrics,
+        "left_out": benchmark.report.left_out,
+        "missing": [str(missing) for missing in benchmark.report.missing],
+        "without_truth": benchmark.without_truth,
+        "settings": settings,
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_pictures(
+    benchmark: DepthBenchmark | NormalBenchmark, source: PredictionSource, journal: Journal, folder: Path
+) -> None:
+    """Best, median and worst sample by the first metric (AbsRel; mean angle), predicted once more."""
+    numbers = {benchmark.name_of(index): index for index in range(len(benchmark))}
+    key = journal.columns[1]
+    ranked = sorted(journal.rows, key=lambda name: journal.rows[name][key])
+    (folder / "pictures").mkdir(exist_ok=True)
+    for label, name in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
+        sample = benchmark[numbers[name]]
+        prediction = source.predict(sample, numbers[name])
+        path = folder / "pictures" / f"{label}.png"
+        if isinstance(benchmark, DepthBenchmark) and isinstance(prediction.map, Depth):
+            save_depth_panels(sample, prediction.map, benchmark.spec, path)
+        elif isinstance(prediction.map, Normals):
+            save_normal_panels(sample, prediction.map, path)

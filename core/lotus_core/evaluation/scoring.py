@@ -1,0 +1,144 @@
+"""One prediction against its ground truth, and the figures of a whole benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import sobel
+
+from ..errors import LotusError
+from ..maps import Depth, Normals
+from .alignment import align_in_space, aligned_depth
+from .benchmarks import BenchmarkSample
+from .depth_benchmarks import DepthSpec
+from .metrics import (
+    DEPTH_METRICS,
+    NORMAL_METRICS,
+    NORMAL_THRESHOLDS,
+    angular_error,
+    depth_metrics,
+    sparsification,
+    spearman,
+    summarise_angles,
+)
+
+UNCERTAINTY_METRICS = ("spearman", "ause", "ause_gradient")
+ANGLE_STEP = 0.01  # degrees; the pooled median is exact to half of it
+_ANGLE_BINS = round(180 / ANGLE_STEP) + 1
+
+
+@dataclass(frozen=True)
+class Score:
+    """Figures of one sample, and the arrays that figures of the whole benchmark need.
+
+    metrics: name → value; `pixels` counts the scored ones.
+    arrays:  "angles" (normals): pixels per ANGLE_STEP; "by_uncertainty", "oracle", "by_gradient": sparsification
+             curves.
+    """
+
+    metrics: dict[str, float]
+    arrays: dict[str, NDArray] = field(default_factory=dict)
+
+
+def score_depth(prediction: Depth, sample: BenchmarkSample, spec: DepthSpec, std: NDArray | None = None) -> Score:
+    """Affine alignment in the prediction's space, clipping to the benchmark's range, depth metrics.
+
+    std: H×W, the prediction's uncertainty; scored against the absolute error in the prediction's own space.
+
+    Raises:
+        LotusError: sizes differ, or nothing can be scored.
+    """
+    _check_size(prediction.values, sample)
+    depth = aligned_depth(
+        prediction.values,
+        prediction.space,
+        sample.truth,
+        sample.mask,
+        spec.near,
+        spec.far,
+        max_resolution=spec.fit_resolution,
+    )
+    metrics = depth_metrics(depth, sample.truth, sample.mask)
+    metrics["pixels"] = int(sample.mask.sum())
+    if std is None:
+        return Score(metrics)
+    aligned, truth = align_in_space(
+        prediction.values, prediction.space, sample.truth, sample.mask, max_resolution=spec.fit_resolution
+    )
+    error = np.abs(aligned - truth)[sample.mask]
+    figures, arrays = _score_uncertainty(error, std, sample)
+    return Score({**metrics, **figures}, arrays)
+
+
+def score_normals(prediction: Normals, sample: BenchmarkSample, std: NDArray | None = None) -> Score:
+    """Angular error of normals; std: H×W degrees, scored against it. Raises LotusError as `score_depth`."""
+    _check_size(prediction.values, sample)
+    degrees = angular_error(prediction.to("lotus").values, sample.truth, sample.mask)
+    metrics = {**summarise_angles(degrees), "pixels": degrees.size}
+    arrays = {"angles": np.bincount((degrees / ANGLE_STEP).astype(np.int64), minlength=_ANGLE_BINS).astype(np.uint32)}
+    if std is not None:
+        figures, curves = _score_uncertainty(degrees, std, sample)
+        metrics, arrays = {**metrics, **figures}, {**arrays, **curves}
+    return Score(metrics, arrays)
+
+
+def mean_over_samples(rows: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, float]:
+    """The plain mean of each metric over the samples, as the depth tables have it; NaN (undefined) values left out."""
+    means = {}
+    for name in names:
+        values = [row[name] for row in rows if np.isfinite(row[name])]
+        means[name] = float(np.mean(values)) if values else float("nan")
+    return means
+
+
+def pool_angles(histogram: NDArray, rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """`NORMAL_METRICS` over the pixels of all samples together, as the normal tables have it.
+
+    histogram: pixels per ANGLE_STEP, summed over the samples; only the median is read off it (exact to ±0.005°).
+    rows:      the samples' metrics; all others are exact, by weighting with `pixels`.
+    """
+    pixels = np.array([row["pixels"] for row in rows], dtype=np.float64)
+
+    def weighted(values: list[float]) -> float:
+        return float(np.sum(pixels * np.array(values)) / pixels.sum())
+
+    middle = int(np.searchsorted(np.cumsum(histogram), pixels.sum() / 2))
+    pooled = {
+        "mean": weighted([row["mean"] for row in rows]),
+        "median": (middle + 0.5) * ANGLE_STEP,
+        "rmse": weighted([row["rmse"] ** 2 for row in rows]) ** 0.5,
+        **{name: weighted([row[name] for row in rows]) for name in (f"{t:g}" for t in NORMAL_THRESHOLDS)},
+    }
+    return {name: pooled[name] for name in NORMAL_METRICS}
+
+
+def metric_names(task: str, uncertainty: bool) -> tuple[str, ...]:
+    """The columns of a benchmark's table."""
+    return (DEPTH_METRICS if task == "depth" else NORMAL_METRICS) + (UNCERTAINTY_METRICS if uncertainty else ())
+
+
+def _score_uncertainty(
+    error: NDArray, std: NDArray, sample: BenchmarkSample
+) -> tuple[dict[str, float], dict[str, NDArray]]:
+    """Figures and curves of the model's uncertainty, and of the picture's gradient as if it were one (the baseline)."""
+    uncertainty, gradient = std[sample.mask], _gradient(sample.image)[sample.mask]
+    own, baseline = sparsification(error, uncertainty), sparsification(error, gradient)
+    figures = {"spearman": spearman(error, uncertainty), "ause": own.ause, "ause_gradient": baseline.ause}
+    curves = {"by_uncertainty": own.by_uncertainty, "oracle": own.oracle, "by_gradient": baseline.by_uncertainty}
+    return figures, curves
+
+
+def _gradient(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    grey = image.astype(np.float32).mean(axis=-1)
+    return np.hypot(sobel(grey, axis=0), sobel(grey, axis=1))
+
+
+def _check_size(values: NDArray, sample: BenchmarkSample) -> None:
+    if values.shape[:2] != sample.mask.shape:
+        raise LotusError(
+            f"The prediction for {sample.name} is {values.shape[:2]}, but the picture that is scored is "
+            f"{sample.mask.shape}: predict it at that size."
+        )

@@ -1,0 +1,170 @@
+"""Whole runs of `evaluate`: perfect, distorted and noisy predictions, saved files, resuming, pictures, uncertainty."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lotus_core.errors import Cancelled, LotusError
+from lotus_core.evaluation.benchmarks import BenchmarkSample
+from lotus_core.evaluation.depth_benchmarks import DepthBenchmark
+from lotus_core.evaluation.metrics import angular_error, summarise_angles
+from lotus_core.evaluation.normal_benchmarks import NormalBenchmark
+from lotus_core.evaluation.predictions import Prediction, SavedPredictions
+from lotus_core.evaluation.run import evaluate
+from lotus_core.maps import Depth, Normals
+
+from .benchmark_files import write_dsine, write_scannet
+
+
+class Disparity:
+    """Predicts the true disparity in [0, 1], with noise of known size, and counts how often it is asked."""
+
+    def __init__(self, noise: float = 0.0, std: bool = False) -> None:
+        self.noise, self.std, self.asked = noise, std, []  # type: ignore[var-annotated]
+
+    def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
+        self.asked.append(index)
+        disparity = 1 / np.maximum(sample.truth, 1)
+        values = 0.1 + 0.8 * disparity
+        rng = np.random.default_rng(index)
+        strength = rng.gamma(1.0, size=values.shape) if self.std else np.ones(values.shape)
+        values = values + self.noise * strength * rng.normal(size=values.shape)
+        return Prediction(Depth(values.clip(0, 1), "disparity"), strength if self.std else None)
+
+
+@pytest.fixture(scope="module")
+def scannet(tmp_path_factory: pytest.TempPathFactory) -> DepthBenchmark:
+    root = tmp_path_factory.mktemp("scannet")
+    write_scannet(root)
+    return DepthBenchmark("scannet", root)
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "per_sample.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_truth_distorted_by_scale_and_shift_scores_perfectly(scannet: DepthBenchmark, tmp_path: Path) -> None:
+    result = evaluate(scannet, Disparity(), tmp_path, {"seed": 0})
+    assert result.samples == 3
+    assert result.metrics["abs_rel"] < 1e-6
+    assert result.metrics["delta1"] == 1
+    rows = rows_of(tmp_path)
+    assert [row["name"] for row in rows] == [scannet.name_of(i) for i in range(3)]
+    assert float(rows[0]["pixels"]) == 48 * 64 - 40
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["metrics"] == result.metrics
+    for name in ("best", "median", "worst"):
+        with Image.open(tmp_path / "pictures" / f"{name}.png") as picture:
+            assert picture.width > 1000
+
+
+def test_a_constant_prediction_gives_the_error_of_the_mean_disparity(scannet: DepthBenchmark, tmp_path: Path) -> None:
+    class Grey:
+        def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
+            return Prediction(Depth(np.full(sample.mask.shape, 0.5), "disparity"))
+
+    result = evaluate(scannet, Grey(), tmp_path, {})
+    expected = []
+    for index in range(3):
+        sample = scannet[index]
+        truth = sample.truth[sample.mask].astype(float)
+        flat = 1 / np.mean(1 / truth)
+        expected.append(np.mean(np.abs(flat - truth) / truth))
+    assert result.metrics["abs_rel"] == pytest.approx(np.mean(expected), rel=1e-6)
+
+
+def test_a_stopped_run_goes_on_and_does_nothing_twice(scannet: DepthBenchmark, tmp_path: Path) -> None:
+    source = Disparity(noise=0.01)
+    with pytest.raises(Cancelled):
+        evaluate(scannet, source, tmp_path, {"seed": 0}, cancel=lambda: len(source.asked) >= 2)
+    assert len(rows_of(tmp_path)) == 2
+    table = tmp_path / "per_sample.csv"
+    table.write_text(table.read_text()[:-20])  # as a kill while writing leaves it
+    again = Disparity(noise=0.01)
+    result = evaluate(scannet, again, tmp_path, {"seed": 0})
+    assert again.asked[:2] == [1, 2]
+    whole = evaluate(scannet, Disparity(noise=0.01), tmp_path / "whole", {"seed": 0})
+    assert result.metrics == whole.metrics
+
+
+def test_a_folder_takes_one_run_only(scannet: DepthBenchmark, tmp_path: Path) -> None:
+    evaluate(scannet, Disparity(), tmp_path, {"seed": 0}, limit=1)
+    with pytest.raises(LotusError, match="holds a run with seed = 0, not 1"):
+        evaluate(scannet, Disparity(), tmp_path, {"seed": 1}, limit=1)
+    with pytest.raises(LotusError, match="holds a run with limit = 1, not None"):
+        evaluate(scannet, Disparity(), tmp_path, {"seed": 0})
+
+
+def test_saved_predictions_score_as_they_did(scannet: DepthBenchmark, tmp_path: Path) -> None:
+    first = evaluate(scannet, Disparity(noise=0.02), tmp_path / "a", {}, save_predictions=True)
+    saved = SavedPredictions(tmp_path / "a/predictions", "depth")
+    assert evaluate(scannet, saved, tmp_path / "b", {}).metrics == first.metrics
+    next((tmp_path / "a/predictions").rglob("000001.npy")).unlink()
+    with pytest.raises(LotusError, match=r"no prediction .*000001"):
+        evaluate(scannet, saved, tmp_path / "c", {})
+
+
+def test_uncertainty_that_knows_the_noise_beats_the_gradient(scannet: DepthBenchmark, tmp_path: Path) -> None:
+    result = evaluate(scannet, Disparity(noise=0.02, std=True), tmp_path, {}, uncertainty=True)
+    assert result.metrics["spearman"] > 0.4
+    assert result.metrics["ause"] < 0.7 * result.metrics["ause_gradient"]
+    assert (tmp_path / "sparsification.png").is_file()
+
+
+@pytest.mark.parametrize("turn", [0.0, 10.0])
+def test_normals_turned_by_a_known_angle(tmp_path: Path, turn: float) -> None:
+    root = tmp_path / "ibims"
+    root.mkdir()
+    write_dsine(root, ".exr", "ibims.txt", count=3)
+    benchmark = NormalBenchmark("ibims", root)
+
+    class Turned:
+        def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
+            axis = np.cross(sample.truth, [0.3, 1.0, 0.1])
+            axis /= np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-9)
+            angle = np.radians(turn * (index + 1) / 2)  # 5°, 10°, 15° of turn = 10
+            vectors = sample.truth * np.cos(angle) + np.cross(axis, sample.truth) * np.sin(angle)
+            return Prediction(Normals.from_vectors(vectors.astype(np.float32)).to("opengl"))
+
+    result = evaluate(benchmark, Turned(), tmp_path / "out", {})
+    assert result.metrics["mean"] == pytest.approx(turn, abs=1e-3)
+    assert result.metrics["median"] == pytest.approx(turn, abs=0.006)
+    assert result.metrics["11.25"] == pytest.approx(200 / 3 if turn else 100)
+
+
+def test_pooled_normal_figures_equal_those_of_all_pixels_together(tmp_path: Path) -> None:
+    root = tmp_path / "oasis"
+    root.mkdir()
+    write_dsine(root, ".pkl", "val.txt", count=3)
+    benchmark = NormalBenchmark("oasis", root)
+
+    def guess(sample: BenchmarkSample, index: int) -> np.ndarray:
+        noise = np.random.default_rng(index).normal(size=sample.truth.shape) * (0.1 + 0.2 * index)
+        return (sample.truth + noise).astype(np.float32)
+
+    class Noisy:
+        def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
+            return Prediction(Normals.from_vectors(guess(sample, index)))
+
+    result = evaluate(benchmark, Noisy(), tmp_path / "out", {})
+    samples: list[Any] = [benchmark[i] for i in range(3)]
+    pooled = np.concatenate([angular_error(guess(s, i), s.truth, s.mask) for i, s in enumerate(samples)])
+    for name, value in summarise_angles(pooled).items():
+        assert result.metrics[name] == pytest.approx(value, abs=0.006 if name == "median" else 1e-3), name
+
+
+def test_a_prediction_of_another_size_is_named(scannet: DepthBenchmark, tmp_path: Path) -> None:
+    class Small:
+        def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
+            return Prediction(Depth(np.zeros((24, 32)), "disparity"))
+
+    with pytest.raises(LotusError, match=r"scene/color/000000 is \(24, 32\)"):
+        evaluate(scannet, Small(), tmp_path, {})
