@@ -29,11 +29,15 @@ _SHARD = 250
 
 
 class SceneCache(Dataset[Sample]):
-    """The rendered scenes of one folder. Raises LotusError where the folder holds no shards."""
+    """The rendered scenes of one folder, box-filtered to 1/`reduce` of their size.
+
+    Raises LotusError where the folder holds no shards.
+    """
 
     name = "cache"
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, reduce: int = 1) -> None:
+        self.reduce = reduce
         self.paths = sorted(Path(folder).glob("scenes-*.safetensors"))
         if not self.paths:
             raise LotusError(
@@ -57,7 +61,7 @@ class SceneCache(Dataset[Sample]):
         valid = one["valid"].bool()
         normals = torch.nn.functional.normalize(one["normals"].float(), dim=0) * valid
         depth = one["depth"].float()
-        return Sample(
+        sample = Sample(
             image=one["image"].float() / 127.5 - 1,
             depth=depth,
             normals=normals,
@@ -65,6 +69,24 @@ class SceneCache(Dataset[Sample]):
             sky=torch.isinf(depth),
             focal_px=float(one["focal_px"]),
         )
+        return sample if self.reduce == 1 else reduced(sample, self.reduce)
+
+
+def reduced(sample: Sample, factor: int) -> Sample:
+    """The sample at 1/factor of its size: mean colour, mean disparity and mean normal of each factor × factor block.
+
+    A block is valid, or sky, only where all of it is.
+    """
+
+    def mean(x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(x[None], factor)[0]
+
+    valid = mean(sample.valid[None].float())[0] == 1
+    disparity = torch.where(sample.valid, 1 / sample.depth, torch.zeros_like(sample.depth))
+    sky = mean(sample.sky[None].float())[0] == 1
+    depth = 1 / mean(disparity[None])[0]
+    normals = torch.nn.functional.normalize(mean(sample.normals), dim=0) * valid
+    return Sample(mean(sample.image), depth.masked_fill(sky, torch.inf), normals, valid, sky, sample.focal_px / factor)
 
 
 def render_shard(folder: Path, scenes: SyntheticScenes, first: int, last: int) -> Path:

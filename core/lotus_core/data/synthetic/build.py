@@ -14,7 +14,7 @@ from .materials import PATTERNS, Material
 from .primitives import Primitive, Shape
 
 Rng = np.random.Generator
-Triple = Sequence[float]
+Triple = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ def _room(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
     floor = any_material(
         rng, palette, 0.25, ("planks", "planks", "checker", "wood", "noise", "marble", "photo", "plain")
     )
-    ceiling = Material("plain", *(vector((c,) * 3) for c in (rng.uniform(0.5, 0.9), 0.6)), 1.0, vector((0, 0, 0)))
+    white = vector((float(rng.uniform(0.5, 0.9)),) * 3)
+    ceiling = Material("plain", white, white * 0.8, 1.0, vector((0, 0, 0)))
     parts = [
         make(Shape.ROOM, (0, half[1], 0), half, walls),
         make(Shape.RECTANGLE, (0, 0.002, 0), (half[0], 1, half[2]), floor),
