@@ -70,7 +70,7 @@ class Primitive:
         return (points - self.centre) @ self.rotation / self.scale
 
     def intersect(self, origins: Tensor, directions: Tensor) -> Tensor:
-        """Nearest t > 0 of N world-frame rays (N×3 each); +inf where missed. Exact but for the torus (1e-3 of its ring)."""
+        """Nearest t > 0 of N world-frame rays (N×3 each); +inf where missed. Exact, but a torus to 1e-3 of its ring."""
         o = self.to_local(origins)
         d = directions @ self.rotation / self.scale
         return _INTERSECT[self.shape](o, d, self.parameter)
