@@ -1,0 +1,136 @@
+"""Normals sharpen depth without bending it."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from ..errors import LotusError
+from ..maps.normals import Normals
+from .camera import Camera
+from .poisson import solve_constant, solve_weighted
+from .slopes import slopes
+
+DEFAULT_WAVELENGTH = 0.1  # of the longer side: shapes larger than this stay as the depth map has them
+EDGE_SLOPE = 0.01  # relative change per pixel by which depth and normals may disagree before it is an edge
+_SMOOTHING = 1.0  # pixels: hides the steps of 8-bit depth from the search for edges
+_EDGE_RANGE = 0.2  # relative range of distances within the window that makes it an edge
+_RAMP = 1.7  # a plane's range doubles with the window, an edge's hardly grows
+_BETWEEN = 0.1  # of that range: closer to one of the sides, a pixel is already on it
+
+
+def sharpen_edges(z: np.ndarray, radius: int = 2, where: np.ndarray | None = None) -> np.ndarray:
+    """Put the pixels of a soft depth edge on its near or its far side, float32 H×W.
+
+    Networks and resizing leave a ramp of in-between distances at silhouettes, which a mesh would show as skirts. Within
+    `radius` pixels of a strong edge, a pixel that lies between both sides takes the side that is closer in disparity
+    (a blur in disparity crosses the middle where the edge was). Sharp edges and slanted surfaces stay as they are.
+    z: H×W > 0. where: bool H×W, the pixels that may move; without it, those whose surroundings are no plane.
+    """
+    z = np.asarray(z, np.float32)
+    disparity = 1 / z
+    window = 2 * radius + 1
+    far, near = ndimage.minimum_filter(disparity, window), ndimage.maximum_filter(disparity, window)
+    middle = (near - disparity > _BETWEEN * (near - far)) & (disparity - far > _BETWEEN * (near - far))
+    if where is None:
+        wide = 4 * radius + 1
+        span = ndimage.maximum_filter(disparity, wide) - ndimage.minimum_filter(disparity, wide)
+        where = span <= _RAMP * (near - far)
+    soft = middle & where & (near > far * np.float32(1 + _EDGE_RANGE))
+    return np.where(soft, 1 / np.where(near - disparity < disparity - far, near, far), z)
+
+
+def fuse_normals(
+    z: np.ndarray,
+    normals: Normals,
+    camera: Camera,
+    valid: np.ndarray | None = None,
+    *,
+    wavelength: float = DEFAULT_WAVELENGTH,
+    sharpen: bool = True,
+    depth_weight: np.ndarray | None = None,
+    normal_weight: np.ndarray | None = None,
+) -> np.ndarray:
+    """Depth with the detail of the normals, float32 H×W.
+
+    A screened Poisson equation for log z: the slopes of the normals inside surfaces, the slopes of the depth across its
+    edges (normals know nothing of a jump), and the depth itself as an anchor for everything longer than `wavelength`
+    (fraction of the longer side). One pair of cosine transforms; with a depth weight, a few pairs.
+
+    z: H×W > 0. sharpen: `sharpen_edges` first. depth_weight, normal_weight: H×W in [0, 1], 1 = sure (see
+    `uncertainty_weight`). Pixels outside `valid` come back unchanged.
+    Raises LotusError for sizes that differ, distances that are not positive and finite, or an empty mask.
+    """
+    inside, log_z = _log_distance(z, camera, valid)
+    camera.check_size(normals.values)
+    if not 0 < wavelength < np.inf:
+        raise LotusError(f"The wavelength is a fraction of the image above 0; it is {wavelength}.")
+    p, q, known = slopes(normals.to("opengl").values, camera)
+    trust = (known & inside).astype(np.float32)
+    if normal_weight is not None:
+        trust *= np.asarray(normal_weight, np.float32)
+    steps = _pair(p, q)
+    conflict = _conflict(log_z, steps)
+    if sharpen:
+        torn = ndimage.maximum_filter(conflict, 5) > EDGE_SLOPE
+        log_z = np.log(sharpen_edges(np.exp(log_z), where=torn))
+        conflict = _conflict(log_z, steps)
+    trust /= 1 + (conflict / np.float32(EDGE_SLOPE)) ** 4
+    across, down = (
+        np.diff(log_z, axis=axis) + np.minimum(*_ends(trust, axis)) * (wanted - np.diff(log_z, axis=axis))
+        for wanted, axis in zip(steps, (1, 0), strict=True)
+    )
+    screen = np.float32((2 * np.pi / (wavelength * max(log_z.shape))) ** 2)
+    fused = solve_constant(across, down, float(screen), log_z)
+    if depth_weight is not None:
+        anchor = screen * np.maximum(np.asarray(depth_weight, np.float32), np.float32(1e-3))
+        ones = np.ones_like(across), np.ones_like(down)
+        fused = solve_weighted((across, down), ones, anchor, log_z, fused, iterations=20)
+    return np.where(inside, np.exp(fused), z).astype(np.float32)
+
+
+def uncertainty_weight(std: np.ndarray, scale: float | None = None) -> np.ndarray:
+    """Weights for fusion from an uncertainty map, float32 H×W in (0, 1]: 1 / (1 + (std / scale)²).
+
+    scale: the std that halves the weight; the median of the map unless given.
+    """
+    scale = float(np.median(std)) if scale is None else scale
+    return (1 / (1 + np.square(std / max(scale, 1e-9)))).astype(np.float32)
+
+
+def _log_distance(z: np.ndarray, camera: Camera, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The mask, and log z with the pixels outside it taken from their nearest neighbour inside."""
+    camera.check_size(z)
+    z = np.asarray(z, np.float32)
+    inside = np.ones(z.shape, bool) if valid is None else np.asarray(valid, bool)
+    if not inside.any():
+        raise LotusError("There is nothing to fuse: every pixel is masked.")
+    with np.errstate(invalid="ignore"):
+        usable = np.isfinite(z) & (z > 0)
+    if not usable[inside].all():
+        raise LotusError("Distances must be positive and finite to be fused; mask the other pixels out.")
+    if inside.all():
+        return inside, np.log(z)
+    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    return inside, np.log(z[tuple(nearest)])
+
+
+def _conflict(log_z: np.ndarray, steps: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """How far depth and wanted steps disagree at each pixel, H×W: the larger of its edges."""
+    smooth = ndimage.gaussian_filter(log_z, _SMOOTHING)
+    out = np.zeros_like(log_z)
+    for wanted, axis in zip(steps, (1, 0), strict=True):
+        difference = np.abs(np.diff(smooth, axis=axis) - wanted)
+        for end in _ends(out, axis):
+            np.maximum(end, difference, out=end)
+    return out
+
+
+def _pair(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes at pixels to slopes at the edges between them."""
+    return (p[:, 1:] + p[:, :-1]) / 2, (q[1:] + q[:-1]) / 2
+
+
+def _ends(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Views of the first and the second pixel of every edge along an axis."""
+    return (values[:, :-1], values[:, 1:]) if axis == 1 else (values[:-1], values[1:])
