@@ -91,7 +91,6 @@ def reduced(sample: Sample, factor: int) -> Sample:
 
 def render_shard(folder: Path, scenes: SyntheticScenes, first: int, last: int) -> Path:
     """Render scenes first…last−1 into one shard, under a temporary name until it is whole."""
-    torch.set_num_threads(1)
     path = folder / f"scenes-{first:07d}-{last:07d}.safetensors"
     if path.exists():
         return path
@@ -116,9 +115,14 @@ def render_cache(folder: Path, scenes: SyntheticScenes, workers: int = 1) -> Non
     """Render every scene of the data set into shards under `folder`, with a progress bar."""
     folder.mkdir(parents=True, exist_ok=True)
     firsts = range(0, len(scenes), _SHARD)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    if workers <= 1:
+        for first in tqdm(firsts, desc="shards", disable=None):
+            render_shard(folder, scenes, first, min(first + _SHARD, len(scenes)))
+        return
+    # One thread each: the workers are what fills the cores.
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         jobs = [pool.submit(render_shard, folder, scenes, f, min(f + _SHARD, len(scenes))) for f in firsts]
-        for job in tqdm(jobs, desc="shards"):
+        for job in tqdm(jobs, desc="shards", disable=None):
             job.result()
 
 

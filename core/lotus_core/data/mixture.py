@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lotus_core.errors import LotusError
+from ..errors import LotusError
 
 _CHUNK = 1024  # steps whose picks are drawn together; only speed depends on it being large
 _PICKS, _ORDER = 0, 1  # separate random streams of one seed

@@ -18,7 +18,7 @@ from .materials import Material
 
 NO_HIT = math.inf
 _EPS = 1e-4
-_TORUS_STEPS = 40
+_TORUS_STEPS = 80
 
 
 class Shape(Enum):

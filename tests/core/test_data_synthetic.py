@@ -1,0 +1,204 @@
+"""The ray caster: surfaces where they should be, normals that stand on them, scenes that repeat."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lotus_core.data.cache import SceneCache, main
+from lotus_core.data.normals_from_depth import normals_from_depth
+from lotus_core.data.sample import flip
+from lotus_core.data.synthetic import SyntheticScenes
+from lotus_core.data.synthetic.build import make, turned, vector
+from lotus_core.data.synthetic.compose import KINDS
+from lotus_core.data.synthetic.materials import PATTERNS, Material
+from lotus_core.data.synthetic.primitives import Shape
+from lotus_core.data.synthetic.render import render
+from lotus_core.data.synthetic.scene import Scene, View
+from lotus_core.data.synthetic.terrain import Terrain
+from lotus_core.errors import LotusError
+
+GREY = Material("plain", vector((0.5, 0.5, 0.5)), vector((0.4, 0.4, 0.4)), 1.0, vector((0, 0, 0)))
+
+# f(p) = 0 on the canonical surface, negative inside: written here independently of the intersections.
+IMPLICIT = {
+    Shape.ELLIPSOID: lambda p, _: p.norm(dim=-1) - 1,
+    Shape.BOX: lambda p, _: p.abs().amax(-1) - 1,
+    Shape.TORUS: lambda p, tube: torch.hypot(torch.hypot(p[:, 0], p[:, 2]) - 1, p[:, 1]) - tube,
+    Shape.FRUSTUM: lambda p, top: torch.maximum(
+        p[:, 1].abs() - 1, torch.hypot(p[:, 0], p[:, 2]) - (1 + (top - 1) * (p[:, 1] + 1) / 2)
+    ),
+}
+
+
+def rays(seed: int, count: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1) * 6
+    targets = torch.rand(count, 3, generator=generator) * 3 - 1.5
+    return origins, targets - origins
+
+
+@pytest.mark.parametrize("shape", list(IMPLICIT))
+@given(seed=st.integers(0, 10_000), parameter=st.floats(0.2, 0.8), yaw=st.floats(0, 6), tilt=st.floats(-1, 1))
+@settings(max_examples=8, deadline=None)
+def test_hits_lie_on_the_surface_and_nothing_is_hit_earlier(
+    shape: Shape, seed: int, parameter: float, yaw: float, tilt: float
+) -> None:
+    size = (0.8, 0.8, 0.8) if shape is Shape.TORUS else (0.6, 0.9, 1.2)
+    thing = make(shape, (0.2, -0.1, 0.3), size, GREY, turned(yaw, tilt), parameter)
+    origins, directions = rays(seed)
+    t = thing.intersect(origins, directions)
+    hit = torch.isfinite(t)
+    assert 0.02 < hit.float().mean() < 0.95
+    points = origins[hit] + t[hit, None] * directions[hit]
+    surface = IMPLICIT[shape]
+    assert surface(thing.to_local(points), parameter).abs().max() < 3e-3
+    # March along every ray: before the hit (or anywhere, for a miss) it must stay outside, up to grazing contact.
+    for fraction in torch.linspace(0, 1, 100):
+        reach = torch.where(hit, t * 0.999, torch.full_like(t, 2.0))
+        inside = surface(thing.to_local(origins + (fraction * reach)[:, None] * directions), parameter)
+        assert inside.min() > -5e-3
+
+
+@pytest.mark.parametrize("shape", list(IMPLICIT))
+def test_normals_are_the_gradient_of_the_surface(shape: Shape) -> None:
+    parameter, size = 0.5, (0.8, 0.8, 0.8) if shape is Shape.TORUS else (0.6, 0.9, 1.2)
+    thing = make(shape, (0.2, -0.1, 0.3), size, GREY, turned(0.7, 0.4, 0.2), parameter)
+    origins, directions = rays(3)
+    t = thing.intersect(origins, directions)
+    points = (origins + t[:, None] * directions)[torch.isfinite(t)].requires_grad_()
+    IMPLICIT[shape](thing.to_local(points), parameter).sum().backward()
+    assert points.grad is not None
+    gradient = torch.nn.functional.normalize(points.grad, dim=-1)
+    cosine = (gradient * thing.normals(points.detach())).sum(-1)
+    # Points within float noise of an edge may belong to either face.
+    assert (cosine > 0.9999).float().mean() > 0.99
+
+
+def test_depth_is_distance_to_the_camera_plane_and_normals_use_the_model_convention() -> None:
+    eye = vector((0.0, 1.5, 0.0))
+    ground = make(Shape.GROUND, (0, 0, 0), (1, 1, 1), GREY)
+    dark = vector((0.1, 0.1, 0.1))
+    scene = Scene(View.look(eye, 0, 0, 0, 60, 48, 64), [ground], None, [], dark, dark, dark, dark, 0.0, math.inf)
+    seen = render(scene)
+    rows = torch.arange(48) + 0.5
+    expected = 1.5 * scene.view.focal_px / (rows - 24)  # z = height · f / (row − centre) below the horizon
+    below = (rows > 24) & (expected < 80)
+    assert torch.allclose(seen.depth[below], expected[below, None].expand(-1, 64), rtol=1e-4)
+    assert torch.isinf(seen.depth[:24]).all()
+    assert torch.allclose(
+        seen.normals[-1, 0], torch.tensor([0.0, -1.0, 0.0]), atol=1e-6
+    )  # up, in OpenCV's y-down frame
+    sample = SyntheticScenes(1, 48, 64, seed=1, textures=None, kind="street")[0]
+    solid = sample.normals[:, sample.valid]
+    assert solid[1].max() > 0.9  # the ground is green (y up) in the model's convention
+    assert (solid.norm(dim=0) - 1).abs().max() < 1e-5
+    assert solid[2].mean() > 0  # and surfaces face the camera
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_normals_agree_with_the_slope_of_the_depth(kind: str) -> None:
+    sample = SyntheticScenes(4, 96, 128, seed=3, textures=None, kind=kind)[1]
+    found, known = normals_from_depth(
+        torch.where(sample.valid, sample.depth, torch.zeros(())).numpy().astype(np.float64), sample.focal_px
+    )[:2]
+    both = torch.from_numpy(np.asarray(known)) & sample.valid
+    truth = sample.normals.permute(1, 2, 0)[both]
+    cosine = (torch.from_numpy(np.asarray(found)).float()[both] * truth).sum(-1).clamp(-1, 1)
+    assert cosine.acos().rad2deg().median() < 1.0
+
+
+def test_the_same_seed_gives_the_same_scene_and_others_differ() -> None:
+    first, again = (SyntheticScenes(3, 48, 64, seed=5, textures=None)[2] for _ in range(2))
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.depth, again.depth)
+    assert not torch.equal(first.image, SyntheticScenes(3, 48, 64, seed=6, textures=None)[2].image)
+    assert not torch.equal(first.image, SyntheticScenes(3, 48, 64, seed=5, textures=None)[1].image)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_keep_their_promises(kind: str) -> None:
+    scenes = SyntheticScenes(4, 48, 64, seed=11, textures="public", kind=kind)
+    for index in range(4):
+        sample = scenes[index]
+        assert sample.image.shape == (3, 48, 64)
+        assert sample.image.min() >= -1
+        assert sample.image.max() <= 1
+        assert torch.equal(sample.sky, torch.isinf(sample.depth))
+        assert torch.equal(sample.valid, ~sample.sky)
+        assert 0.05 < sample.depth[sample.valid].min()
+        assert sample.depth[sample.valid].max() <= 80
+        assert (sample.normals[:, sample.sky] == 0).all()
+        assert torch.equal(flip(flip(sample)).normals, sample.normals)
+    with pytest.raises(IndexError):
+        scenes[4]
+
+
+def test_terrain_is_hit_where_its_height_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hills = Terrain(torch.randn(4, 2, generator=generator) * 0.3, torch.full((4,), 0.4), torch.zeros(4), 0.0, GREY)
+    origins = torch.tensor([[0.0, 4.0, 0.0]]).expand(500, 3)
+    directions = torch.randn(500, 3, generator=generator) * torch.tensor([1.0, 0.2, 1.0]) - torch.tensor([0, 0.6, 0])
+    t = hills.intersect(origins, directions)
+    hit = torch.isfinite(t)
+    assert hit.float().mean() > 0.8
+    points = origins[hit] + t[hit, None] * directions[hit]
+    assert (points[:, 1] - hills.height(points)).abs().max() < 1e-3
+    step = 1e-2
+    slope = (hills.height(points + vector((step, 0, 0))) - hills.height(points - vector((step, 0, 0)))) / (2 * step)
+    normals = hills.normals(points)
+    assert torch.allclose(-normals[:, 0] / normals[:, 1], slope, atol=1e-2)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_pattern_gives_a_colour_between_its_two(pattern: str) -> None:
+    photo = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) if pattern == "photo" else None
+    low, high = vector((0.1, 0.2, 0.3)), vector((0.6, 0.7, 0.8))
+    material = Material(pattern, low, high, 0.4, vector((1, 2, 3)), photo=photo)
+    points = torch.randn(3000, 3, generator=torch.Generator().manual_seed(1)) * 5
+    colour = material.colour(points, torch.tensor([[0.0, 0.0, 1.0]]).expand_as(points))
+    assert colour.shape == (3000, 3)
+    assert colour.std(0).min() > 0.005
+    if pattern != "photo":
+        assert (colour >= low - 1e-6).all()
+        assert (colour <= high + 1e-6).all()
+
+
+def test_cached_scenes_equal_rendered_ones_within_what_a_shard_stores(tmp_path: Path) -> None:
+    arguments = [str(tmp_path), "--count", "3", "--height", "48", "--width", "64", "--seed", "8", "--workers", "1"]
+    main(arguments)
+    scenes, cache = SyntheticScenes(3, 48, 64, seed=8), SceneCache(tmp_path)
+    assert len(cache) == 3
+    for index in range(3):
+        made, kept = scenes[index], cache[index]
+        assert torch.equal(made.valid, kept.valid)
+        assert torch.equal(made.sky, kept.sky)
+        assert (made.image - kept.image).abs().max() < 1e-6
+        ratio = kept.depth[made.valid] / made.depth[made.valid]
+        assert (ratio - 1).abs().max() < 1e-3
+        cosine = (made.normals * kept.normals).sum(0)[made.valid].clamp(-1, 1)
+        assert cosine.acos().rad2deg().max() < 0.6
+        assert kept.focal_px == pytest.approx(made.focal_px, rel=1e-6)
+    before = next(tmp_path.glob("*.safetensors")).stat().st_mtime_ns
+    main(arguments)  # everything is there already
+    assert next(tmp_path.glob("*.safetensors")).stat().st_mtime_ns == before
+    half = SceneCache(tmp_path, reduce=2)[0]
+    full = cache[0]
+    assert half.image.shape == (3, 24, 32)
+    assert torch.allclose(half.image[:, 3, 5], full.image[:, 6:8, 10:12].mean((1, 2)), atol=1e-6)
+    block = full.depth[6:8, 10:12]
+    assert float(half.depth[3, 5]) == pytest.approx(float(1 / (1 / block).mean()), rel=1e-5)
+    assert half.focal_px == pytest.approx(full.focal_px / 2)
+
+
+def test_missing_shards_and_textures_are_named(tmp_path: Path) -> None:
+    with pytest.raises(LotusError, match="No scene shards"):
+        SceneCache(tmp_path)
+    with pytest.raises(LotusError, match="No photographs"):
+        SyntheticScenes(1, 24, 32, textures=str(tmp_path))[0]
