@@ -83,9 +83,7 @@ def load_textures(source: str | None) -> list[Tensor]:
     else:
         paths = sorted(p for p in Path(source).glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
     if not paths:
-        raise LotusError(
-            f"No texture photographs in {source}: put .jpg or .png files there, or set textures to 'public'."
-        )
+        raise LotusError(f"No photographs in {source}: put .jpg or .png files there, or set textures to 'public'.")
     return [_linear(path) for path in paths]
 
 
