@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lotus_core.errors import LotusError
+from ..errors import LotusError
 
 MIN_DISPARITY = 1e-3  # 1/m; the protocol's floor before inversion, so nothing lies beyond 1 km
 MIN_DEPTH = 1e-6  # m; every depth metric divides by depth or takes its logarithm
