@@ -1,0 +1,36 @@
+"""What several tests need: small checkpoints with random weights, and a photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Paths of random-weight checkpoints by kind: "depth" and "normal" (Lotus-G), "depth-d" (Lotus-D)."""
+    from lotus_core.checkpoints import save_model
+
+    from .models import tiny_model
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    paths = {}
+    for kind, variant, task in (("depth", "g", "depth"), ("normal", "g", "normal"), ("depth-d", "d", "depth")):
+        paths[kind] = str(folder / f"{kind}.safetensors")
+        save_model(tiny_model(variant, task), paths[kind])
+    return paths
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> str:
+    """A JPEG of 96×64 pixels with something to see."""
+    import numpy as np
+    from PIL import Image
+
+    y, x = np.mgrid[0:64, 0:96]
+    ball = (x - 48) ** 2 + (y - 32) ** 2 < 400
+    rgb = np.dstack([x * 2, y * 3, np.where(ball, 220, 40)]).astype(np.uint8)
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(rgb).save(path, quality=95)
+    return str(path)

@@ -1,0 +1,179 @@
+"""The commands that only tell, the demo, and what holds for every command."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from lotus_core import Depth, Normals, Uncertainty
+from lotus_core.cli import main
+
+from .models import official_folder
+
+LOTUS = [sys.executable, "-m", "lotus_core"]
+
+
+def told(capfd: pytest.CaptureFixture[str], *argv: str) -> dict[str, str]:
+    """The "key: value" lines that a command prints."""
+    capfd.readouterr()
+    assert main(argv) == 0
+    return dict(line.split(":", 1) for line in capfd.readouterr().out.splitlines())
+
+
+def cpu_seconds() -> float:
+    """Of all finished child processes. Unlike the clock, it does not count what else the machine is doing."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_help_is_immediate_and_names_every_command() -> None:
+    start = cpu_seconds()
+    for _ in range(3):
+        done = subprocess.run([*LOTUS, "--help"], capture_output=True, text=True, check=True, timeout=60)
+    assert (cpu_seconds() - start) / 3 < 0.5
+    assert all(f"    {command} " in done.stdout for command in ("demo", "predict", "mesh", "models", "info", "train"))
+
+
+@pytest.mark.parametrize("command", [["--help"], ["models"], ["info", "nothing"], ["predict", "nothing"]])
+def test_what_needs_no_network_does_not_import_torch(tmp_path: Path, command: list[str]) -> None:
+    code = (
+        "import sys; from lotus_core.cli import main\n"
+        f"try: main({[*command, *(['-o', str(tmp_path)] if command[0] == 'predict' else [])]!r})\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+
+
+def test_models_lists_the_embedded_and_the_published(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    rows = {line.split()[0]: line for line in capfd.readouterr().out.splitlines()}
+    assert "disparity" in rows["lotus-tiny-depth-g"]
+    assert "in this package" in rows["lotus-tiny-normal-g"]
+    assert "Lotus-D" in rows["jingheya/lotus-depth-d-v2-0-disparity"]
+
+
+def test_info_of_our_file(checkpoints: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
+    facts = told(capfd, "info", checkpoints["depth"])
+    assert "disparity (1 = near)" in facts["predicts"]
+    assert "Lotus-G" in facts["variant"]
+    assert "F16" in facts["U-Net"]
+    assert facts["missing"].strip() == "nothing"
+    assert "48 pixels" in facts["longest edge"]
+    assert "Lotus-D" in told(capfd, "info", checkpoints["depth-d"])["variant"]
+
+
+def test_info_of_the_official_folder_and_its_bare_unet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = official_folder(tmp_path / "lotus-normal-d-v1-1", "d")
+    facts = told(capfd, "info", str(folder))
+    assert "normals" in facts["predicts"]
+    assert "Lotus-D" in facts["variant"]
+    assert facts["missing"].strip() == "nothing"
+    shutil.rmtree(folder / "vae")
+    assert facts.keys() - told(capfd, "info", str(folder)).keys() == {"vae"}
+
+    bare = tmp_path / "lotus-depth-g-v1-0.safetensors"
+    shutil.copy(folder / "unet" / "diffusion_pytorch_model.safetensors", bare)
+    facts = told(capfd, "info", str(bare))
+    assert "depth (1 = far)" in facts["predicts"]
+    assert facts["missing"].strip() == "autoencoder, empty prompt"
+
+
+def test_predict_with_an_official_folder(tmp_path: Path, photo: str, capfd: pytest.CaptureFixture[str]) -> None:
+    nameless = official_folder(tmp_path / "my-model", "g")
+    argv = ["predict", photo, "-o", str(tmp_path / "out"), "--model", str(nameless), "--res", "64", "--quiet"]
+    assert main(argv) == 2
+    assert "--task" in capfd.readouterr().err
+    assert main([*argv, "--task", "depth", "--space", "depth"]) == 0
+    assert Depth.load(tmp_path / "out" / "photo_depth.png").space == "depth"
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    start = cpu_seconds()
+    done = subprocess.run([*LOTUS, "demo", "-o", str(out)], capture_output=True, text=True, timeout=300, check=True)
+    assert cpu_seconds() - start < 60
+    assert done.stderr == ""
+    maps = {f"coffee_{name}{end}" for name in ("depth", "normal", "uncertainty") for end in (".png", "_preview.png")}
+    written = {path.name for path in out.iterdir()}
+    assert written == maps | {"coffee.json", "overview.png", "scene.glb"}
+    assert all(name in done.stdout for name in written)
+
+    depth = Depth.load(out / "coffee_depth.png")
+    assert depth.values.shape == (400, 600)
+    assert np.ptp(depth.values) > 0.3
+    assert Normals.load(out / "coffee_normal.png").convention == "lotus"
+    assert Uncertainty.load(out / "coffee_uncertainty.png").samples == 10
+    scene = trimesh.load_scene(out / "scene.glb")
+    (mesh,) = scene.geometry.values()
+    assert len(mesh.faces) > 200_000
+    assert mesh.visual.material.baseColorTexture.size == (600, 400)
+    with Image.open(out / "overview.png") as sheet:
+        assert sheet.width > 1400
+    record = json.loads((out / "coffee.json").read_text(encoding="utf-8"))
+    assert record["maps"]["depth"]["model"] == "lotus-tiny-depth-g"
+
+
+def test_progress_shows_on_a_terminal_only(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+    argv = [*LOTUS, "predict", photo, "-o", str(tmp_path / "out"), "--model", checkpoints["depth"]]
+
+    def on_a_terminal(*options: str) -> bytes:
+        screen, stderr = pty.openpty()
+        sized = "stty rows 40 cols 100 <&2 && exec " + " ".join([*argv, *options])
+        process = subprocess.Popen(["sh", "-c", sized], stdout=subprocess.DEVNULL, stderr=stderr)
+        os.close(stderr)
+        shown = b""
+        with suppress(OSError), open(screen, "rb", buffering=0) as file:  # Linux ends a terminal with an error
+            while chunk := file.read(4096):
+                shown += chunk
+        assert process.wait(timeout=120) == 0
+        return shown
+
+    assert b"100%" in on_a_terminal()
+    assert on_a_terminal("--quiet") == b""
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    argv = [
+        "predict",
+        photo,
+        "-o",
+        str(out),
+        "--model",
+        checkpoints["depth"],
+        "--task",
+        "uncertainty",
+        "--samples",
+        "100000",
+    ]
+    process = subprocess.Popen([*LOTUS, *argv], stderr=subprocess.PIPE, text=True)
+    while not out.exists():  # made at the very start
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stderr == "lotus: stopped\n"
+    assert not out.exists()
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    done = subprocess.run(
+        " ".join([*LOTUS, "models", "| true"]), shell=True, capture_output=True, check=True, timeout=60
+    )
+    assert done.stderr == b""

@@ -1,0 +1,176 @@
+"""`lotus predict` and `lotus mesh`: the files they write and what is in them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from lotus_core import Depth, LotusPredictor, Normals, Uncertainty, load_model
+from lotus_core.cli import main
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["png", "exr", "npy"])
+def test_all_maps_previews_and_the_record(tmp_path: Path, photo: str, checkpoints: dict[str, str], suffix: str) -> None:
+    out = tmp_path / "a" / "b"
+    models = ["--model", checkpoints["depth"], "--model", checkpoints["normal"]]
+    argv = ["predict", photo, "-o", str(out), *models, "--task", "all", "--samples", "3", "--format", suffix, "--quiet"]
+    assert main(argv) == 0
+    beside = [f"photo_{name}.npy.json" for name in ("depth", "normal", "uncertainty")] if suffix == "npy" else []
+    maps = [
+        f"photo_{name}{end}" for name in ("depth", "normal", "uncertainty") for end in (f".{suffix}", "_preview.png")
+    ]
+    assert names(out) == sorted(["photo.json", *maps, *beside])
+
+    depth = Depth.load(out / f"photo_depth.{suffix}")
+    assert (depth.space, depth.values.shape) == ("disparity", (64, 96))
+    exact = LotusPredictor(load_model(checkpoints["depth"], device="cpu")).depth(photo, seed=0)
+    assert np.abs(depth.values - exact.values).max() <= (0.6 / 65535 if suffix == "png" else 0)
+    normals = Normals.load(out / f"photo_normal.{suffix}")
+    assert normals.convention == "lotus"
+    uncertainty = Uncertainty.load(out / f"photo_uncertainty.{suffix}")
+    assert (uncertainty.unit, uncertainty.samples) == ("depth", 3)
+    for name in ("depth", "normal", "uncertainty"):
+        with Image.open(out / f"photo_{name}_preview.png") as preview:
+            assert (preview.mode, preview.size) == ("RGB", (96, 64))
+
+    record = json.loads((out / "photo.json").read_text(encoding="utf-8"))
+    assert record["maps"]["depth"]["space"] == "disparity"
+    assert record["maps"]["depth"]["model"] == "tiny-depth-g"
+    assert record["maps"]["normal"]["convention"] == "lotus"
+    assert record["maps"]["uncertainty"]["samples"] == 3
+    assert record["camera"]["source"] == "default"
+    assert record["camera"]["horizontal_fov_deg"] == pytest.approx(55)
+    assert record["seed"] == 0
+    assert record["versions"]["lotus-geometry"]
+    assert record["command"].startswith("lotus predict ")
+    assert all(
+        (out / entry["file"]).is_file() and (out / entry["preview"]).is_file() for entry in record["maps"].values()
+    )
+
+
+def test_the_models_decide_the_maps_unless_a_task_does(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+    assert main(["predict", photo, "-o", str(tmp_path / "n"), "--model", checkpoints["normal"], "--quiet"]) == 0
+    assert names(tmp_path / "n") == ["photo.json", "photo_normal.png", "photo_normal_preview.png"]
+    argv = [
+        "predict",
+        photo,
+        "-o",
+        str(tmp_path / "u"),
+        "--model",
+        checkpoints["normal"],
+        "--task",
+        "uncertainty",
+        "--quiet",
+    ]
+    assert main([*argv, "--samples", "2"]) == 0
+    assert Uncertainty.load(tmp_path / "u" / "photo_uncertainty.png").unit == "degrees"
+
+
+def test_the_seed_decides_the_result(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+    def depth(folder: str, seed: str) -> bytes:
+        argv = [
+            "predict",
+            photo,
+            "-o",
+            str(tmp_path / folder),
+            "--model",
+            checkpoints["depth"],
+            "--seed",
+            seed,
+            "--quiet",
+        ]
+        assert main(argv) == 0
+        return (tmp_path / folder / "photo_depth.png").read_bytes()
+
+    assert depth("a", "7") == depth("b", "7") != depth("c", "8")
+
+
+def test_good_images_are_kept_when_others_fail(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad, second = tmp_path / "bad.jpg", tmp_path / "second.jpg"
+    bad.write_text("not a picture")
+    shutil.copy(photo, second)
+    out = tmp_path / "out"
+    argv = [
+        "predict",
+        photo,
+        str(bad),
+        str(tmp_path / "none.png"),
+        str(second),
+        "-o",
+        str(out),
+        "--model",
+        checkpoints["depth"],
+    ]
+    assert main(argv) == 2
+    stdout, stderr = capfd.readouterr()
+    assert names(out) == sorted(
+        f"{stem}{end}" for stem in ("photo", "second") for end in (".json", "_depth.png", "_depth_preview.png")
+    )
+    lines = stderr.splitlines()
+    assert len(lines) == 3
+    assert "bad.jpg" in lines[0]
+    assert "none.png" in lines[1]
+    assert "2 of 4 images failed" in lines[2]
+    assert [line.split(":")[0] for line in stdout.splitlines()] == [photo, str(second)]
+
+
+def test_an_existing_result_is_replaced(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "photo_depth.png").write_text("old")
+    (out / "keep.txt").write_text("mine")
+    assert main(["predict", photo, "-o", str(out), "--model", checkpoints["depth"], "--quiet"]) == 0
+    assert Depth.load(out / "photo_depth.png").values.shape == (64, 96)
+    assert names(out) == ["keep.txt", "photo.json", "photo_depth.png", "photo_depth_preview.png"]
+
+
+@pytest.mark.parametrize(("suffix", "beside"), [("glb", []), ("ply", []), ("obj", ["scene.mtl", "scene.png"])])
+def test_mesh_opens_with_one_vertex_per_pixel(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], suffix: str, beside: list[str]
+) -> None:
+    target = tmp_path / "out" / f"scene.{suffix}"
+    argv = [
+        "mesh",
+        photo,
+        "-o",
+        str(target),
+        "--model",
+        checkpoints["depth"],
+        "--fov",
+        "90",
+        "--far",
+        "3",
+        "--cut",
+        "100",
+    ]
+    assert main([*argv, "--quiet"]) == 0
+    assert names(target.parent) == sorted([target.name, *beside])
+    mesh = trimesh.load_mesh(target, process=False)
+    assert len(mesh.faces) == 2 * 63 * 95
+    x, z = mesh.vertices[:, 0], -mesh.vertices[:, 2]
+    assert z.min() >= 1 - 1e-5
+    assert z.max() <= 3 + 1e-5
+    # 90° across: the outermost pixel centres lie half a pixel inside x = ±z.
+    assert np.abs(x / z).max() == pytest.approx(1 - 0.5 / 48, abs=1e-4)
+
+
+def test_quiet_prints_nothing(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["mesh", photo, "-o", str(tmp_path / "s.ply"), "--model", checkpoints["depth"], "--cut", "9", "--quiet"])
+        == 0
+    )
+    assert capfd.readouterr() == ("", "")
