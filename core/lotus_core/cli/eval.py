@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> None:
         if benchmark.without_truth:
             print(f"{benchmark.title}: {benchmark.without_truth} more entries of the list have no ground truth")
     source, described = _source(args, benchmark)
-    settings = {"task": args.task, "dataset": args.dataset, "data": str(args.data), "split": str(args.split or "")}
+    settings = {"task": args.task, "dataset": args.dataset, "data": str(args.data.resolve())}
+    settings |= {"split": str(args.split.resolve()) if args.split else ""}
     settings |= {"frames": len(benchmark), "area": args.area if args.dataset == "kitti" else "", **described}
     with progress_bar(args.quiet) as progress:
         result = evaluate(
@@ -110,11 +111,19 @@ def _source(
 
     if args.predictions is not None:
         saved = SavedPredictions(args.predictions, args.task, args.space, args.convention)
-        return saved, {"predictions": str(args.predictions), "space": args.space, "convention": args.convention}
+        return saved, {
+            "predictions": str(args.predictions.resolve()),
+            "space": args.space,
+            "convention": args.convention,
+        }
     from ..model_info import RELEASED_RESOLUTION
     from ..predict import LotusPredictor
 
     model = Predictors(args, [args.model] if args.model else [], args.task).models[args.task]
+    if args.samples > 1 and model.variant == "d":
+        raise LotusError(
+            f"{model.info.name} is Lotus-D, which gives one answer: leave out --samples, or name a Lotus-G."
+        )
     resolution = args.res
     if resolution is None:  # the paper's protocol for models of its size; smaller ones see what they were trained on
         paper = model.info.resolution == RELEASED_RESOLUTION

@@ -26,7 +26,7 @@ class FrameReport:
     missing: tuple[Path, ...]
 
     def __str__(self) -> str:
-        sentence = f"{self.name}: {self.usable} frames"
+        sentence = f"{self.name}: {self.usable} frame{'' if self.usable == 1 else 's'}"
         if self.left_out:
             named = ", ".join(str(path) for path in self.missing[:3])
             more = f" and {len(self.missing) - 3} more" if len(self.missing) > 3 else ""

@@ -45,7 +45,7 @@ def save_depth_panels(sample: BenchmarkSample, prediction: Depth, spec: DepthSpe
             ("truth", _on_black(colorize((true_disparity - low) / spread, "spectral"), sample.mask)),
             ("prediction", colorize((1 / depth - low) / spread, "spectral")),
             (
-                f"error, yellow ≥ {FULL_DEPTH_ERROR:.0%}",
+                f"error, yellow from {FULL_DEPTH_ERROR:.0%}",
                 _on_black(colorize(error / FULL_DEPTH_ERROR, "inferno"), sample.mask),
             ),
         ],
@@ -63,7 +63,7 @@ def save_normal_panels(sample: BenchmarkSample, prediction: Normals, path: Path)
             ("truth", _on_black(Normals(sample.truth).preview(), sample.mask)),
             ("prediction", prediction.to("lotus").preview()),
             (
-                f"error, yellow ≥ {FULL_ANGLE_ERROR:g}°",
+                f"error, yellow from {FULL_ANGLE_ERROR:g}°",
                 _on_black(colorize(error / FULL_ANGLE_ERROR, "inferno"), sample.mask),
             ),
         ],
@@ -87,12 +87,13 @@ def save_curves(curves: Mapping[str, Sparsification], path: Path) -> None:
 
     draw.rectangle((margin, margin, margin + size, margin + size), outline=_TEXT)
     line(first, first.oracle, _TEXT)
-    draw.text((margin + 8, margin + 6), "oracle", _TEXT, font)
+    legend = margin + size - 64  # the oracle leaves the lower left corner free
+    draw.text((margin + 8, legend), "oracle", _TEXT, font)
     for number, ((label, curve), colour) in enumerate(zip(curves.items(), _CURVE_COLOURS, strict=False), 1):
         line(curve, curve.by_uncertainty, colour)
-        draw.text((margin + 8, margin + 6 + 18 * number), f"{label}: AUSE {curve.ause:.3f}", colour, font)
+        draw.text((margin + 8, legend + 18 * number), f"{label}: AUSE {curve.ause:.3f}", colour, font)
     draw.text((margin, margin + size + 8), "share of pixels removed, most uncertain first, 0 … 1", _TEXT, font)
-    draw.text((margin, margin - 22), f"mean error of the rest ÷ mean error, 0 … {top:.2f}", _TEXT, font)
+    draw.text((margin, margin - 22), f"mean error of the rest / mean error of all, 0 … {top:.2f}", _TEXT, font)
     with atomic_path(path) as temporary:
         picture.save(temporary, "PNG")
 

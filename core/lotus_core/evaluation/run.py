@@ -130,7 +130,7 @@ def _write_summary(
     record = {
         "benchmark": result.title,
         "samples": result.samples,
-        "metrics": result.metrics,
+        "metrics": {name: value if np.isfinite(value) else None for name, value in result.metrics.items()},
         "left_out": benchmark.report.left_out,
         "missing": [str(missing) for missing in benchmark.report.missing],
         "without_truth": benchmark.without_truth,

@@ -1,0 +1,82 @@
+"""`lotus eval` from the command line: tables and files, going on, saved predictions, and refusals in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lotus_core.cli import main
+
+from .benchmark_files import write_dsine, write_scannet
+
+
+@pytest.fixture
+def scannet(tmp_path: Path) -> str:
+    write_scannet(tmp_path / "scannet", count=2)
+    return str(tmp_path / "scannet")
+
+
+def test_depth_with_uncertainty_then_the_saved_maps(
+    checkpoints: dict[str, str], scannet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["eval", "depth", "--dataset", "scannet", "--data", scannet, "--model", checkpoints["depth"]]
+    first = [*command, "-o", str(tmp_path / "out"), "--samples", "2", "--save-predictions"]
+    assert main(first) == 0
+    printed = capsys.readouterr().out
+    assert "ScanNet: 2 frames" in printed
+    assert "abs_rel" in printed
+    assert "ause" in printed
+    for name in ("per_sample.csv", "summary.json", "sparsification.png", "pictures/worst.png"):
+        assert (tmp_path / "out" / name).is_file(), name
+    table = (tmp_path / "out/per_sample.csv").read_bytes()
+    assert main(first) == 0  # nothing left to do: the same figures
+    assert (tmp_path / "out/per_sample.csv").read_bytes() == table
+    saved = ["eval", "depth", "--dataset", "scannet", "--data", scannet]
+    saved += ["--predictions", str(tmp_path / "out/predictions"), "-o", str(tmp_path / "again"), "--quiet"]
+    capsys.readouterr()
+    assert main(saved) == 0
+    assert capsys.readouterr().out == ""
+    figures = [json.loads((tmp_path / f / "summary.json").read_text())["metrics"] for f in ("out", "again")]
+    assert figures[1]["abs_rel"] == pytest.approx(figures[0]["abs_rel"], rel=1e-6)
+    assert main([*command, "-o", str(tmp_path / "out"), "--samples", "3"]) == 2
+    assert "holds a run with samples = 2, not 3" in capsys.readouterr().err
+
+
+def test_normals(checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ibims").mkdir()
+    write_dsine(tmp_path / "ibims", ".exr", "ibims.txt", count=1)
+    command = ["eval", "normal", "--dataset", "ibims", "--data", str(tmp_path / "ibims"), "-o", str(tmp_path / "out")]
+    assert main([*command, "--model", checkpoints["normal"]]) == 0
+    assert "11.25" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (["--model", "depth-d", "--samples", "4"], "Lotus-D"),
+        (["--model", "normal"], "predicts normal"),
+        (["--dataset", "ibims"], "--dataset for depth is one of"),
+        (["--predictions", "nowhere"], "no folder of predictions"),
+        (["--split", "nowhere.txt"], "split list nowhere.txt is missing"),
+        (["--data", "nowhere"], "no folder nowhere"),
+    ],
+)
+def test_refusals_are_one_line_and_write_nothing(
+    checkpoints: dict[str, str],
+    scannet: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: list[str],
+    part: str,
+) -> None:
+    change = [checkpoints.get(word, word) for word in change]
+    command = ["eval", "depth", "--dataset", "scannet", "--data", scannet, "-o", str(tmp_path / "out")]
+    if "--predictions" not in change and "--model" not in change:
+        command += ["--model", checkpoints["depth"]]
+    assert main([*command, *change]) == 2
+    error = capsys.readouterr().err.strip()
+    assert part in error
+    assert "\n" not in error
+    assert not (tmp_path / "out").exists()
