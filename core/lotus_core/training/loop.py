@@ -71,9 +71,11 @@ class TrainingLoop:
         self._parameters = [p for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             self._parameters, lr=run.optim.lr, betas=(run.optim.betas[0], run.optim.betas[1]),
-            weight_decay=run.optim.weight_decay, foreach=True,
+            weight_decay=run.optim.weight_decay, fused=True,
         )
         self.module, self.optimizer = accelerator.prepare(module, optimizer)
+        # Only the training call is compiled: validation has other shapes and would compile once more for each.
+        self._called = torch.compile(self.module) if run.optim.compile else self.module
         if run.optim.channels_last:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = [p.detach().clone() for p in self._parameters]
@@ -128,7 +130,7 @@ class TrainingLoop:
             group["lr"] = rate
         for micro in range(self.optim.gradient_accumulation):
             with self.accelerator.accumulate(self.module):
-                values = losses(self.step * self.optim.gradient_accumulation + micro, self.module)
+                values = losses(self.step * self.optim.gradient_accumulation + micro, self._called)
                 self.accelerator.backward(values["loss"])
                 if self.accelerator.sync_gradients and self.optim.grad_clip > 0:
                     self.accelerator.clip_grad_norm_(self._parameters, self.optim.grad_clip)

@@ -119,8 +119,6 @@ def _prepare_unet(model: LotusModel, run: RunConfig, device: torch.device) -> No
     if run.optim.channels_last:
         model.unet.to(memory_format=torch.channels_last)
         model.vae.to(memory_format=torch.channels_last)
-    if run.optim.compile:
-        model.unet.compile()
 
 
 def _check_sizes(model: LotusModel, sizes: list[torch.Size]) -> None:
