@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from .scenes import ball_scene, surface_distance
 def test_importing_geometry_is_light() -> None:
     heavy = ("torch", "PIL", "trimesh", "OpenEXR")
     code = f"import sys, lotus_core.geometry; print(any(name in sys.modules for name in {heavy}))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert result.stdout.strip() == "False"
 
 

@@ -69,6 +69,60 @@ def corner_pixels(cells: np.ndarray) -> np.ndarray:
     return first[:, None] + np.array([0, width, width + 1, 1], np.int32)
 
 
+def half_cells(z: np.ndarray, valid: np.ndarray | None, cut: float, cells: np.ndarray) -> np.ndarray:
+    """Triangles that three good corners of a cut cell still make, flat pixel numbers, int32 K×3.
+
+    They turn the staircase of a silhouette into slopes. Only those that lean on a standing cell, so that none floats.
+    """
+    with np.errstate(invalid="ignore"):
+        usable = np.isfinite(z) & (z > 0) & (True if valid is None else valid)
+    row, column = np.nonzero(~cells)
+    width = cells.shape[1]
+    padded = np.pad(cells, 1)
+    # Corners in the order of corner_pixels; the neighbour cell behind the side from corner i to corner i + 1.
+    corner = [(row, column), (row + 1, column), (row + 1, column + 1), (row, column + 1)]
+    shift = [(1, 0), (2, 1), (1, 2), (0, 1)]
+    beside = [padded[row + down, column + across] for down, across in shift]
+    good = np.stack([usable[at] for at in corner])
+    distance = np.stack([np.where(usable[at], z[at], np.float32(1)) for at in corner])
+    pixel = np.stack([r * (width + 1) + c for r, c in corner])
+    out, taken = [], np.zeros(len(row), bool)
+    for i in range(4):
+        three = [i, (i + 1) % 4, (i + 2) % 4]
+        jump = distance[three].max(axis=0) > distance[three].min(axis=0) * np.float32(1 + cut)
+        take = good[three].all(axis=0) & ~jump & (beside[three[0]] | beside[three[1]]) & ~taken
+        taken |= take
+        out.append(pixel[three][:, take].T)
+    return np.concatenate(out).astype(np.int32)
+
+
+def fill_holes(z: np.ndarray, valid: np.ndarray, max_pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Close holes of at most `max_pixels` pixels that do not touch the border, by a membrane of log z.
+
+    Returns z (float32) and the larger mask. z: H×W, positive where valid.
+    """
+    from scipy import ndimage
+
+    from .poisson import solve_weighted
+
+    label, count = ndimage.label(~valid)
+    size = np.bincount(label.ravel(), minlength=count + 1)
+    small = size <= max_pixels
+    small[0] = False
+    small[np.unique(np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]]))] = False
+    hole = small[label]
+    if not hole.any() or not valid.any():
+        return np.asarray(z, np.float32), valid
+    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    start = np.log(np.asarray(z, np.float32)[tuple(nearest)])
+    joined = [hole[:, 1:] | hole[:, :-1], hole[1:] | hole[:-1]]
+    weights = joined[0].astype(np.float32), joined[1].astype(np.float32)
+    steps = np.zeros_like(weights[0]), np.zeros_like(weights[1])
+    anchor = np.where(hole, 0, 1e3).astype(np.float32)
+    filled = solve_weighted(steps, weights, anchor, start, start, iterations=100)
+    return np.where(hole, np.exp(filled), z).astype(np.float32), valid | hole
+
+
 def grid_topology(cells: np.ndarray) -> GridTopology:
     """Vertices, quads and edges of the standing cells, without searching or sorting. cells: bool (H−1)×(W−1)."""
     height, width = cells.shape[0] + 1, cells.shape[1] + 1

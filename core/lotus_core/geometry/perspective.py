@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..errors import LotusError
@@ -39,8 +41,12 @@ def grid_mesh(
     if not cells.any():
         raise LotusError("No surface is left: every pixel is masked or cut; raise the cut or check the mask.")
     faces = grid.corner_pixels(cells)
+    halves = np.empty((0, 3), np.int32)
+    if not quads and stride == 1:
+        halves = grid.half_cells(np.asarray(z, np.float32), valid, cut, cells)
     used = np.zeros(len(rows) * len(columns), bool)
     used[faces] = True
+    used[halves] = True
     number = np.cumsum(used, dtype=np.int32) - 1
     pixels = np.flatnonzero(used).astype(np.int32)
     row, column = rows[pixels // len(columns)], columns[pixels % len(columns)]
@@ -55,7 +61,47 @@ def grid_mesh(
     ).astype(np.float32)
     uvs = grid.pixel_uvs(pixels, rows, columns, camera.height, camera.width)
     mesh = Mesh(vertices, number[faces], uvs, None, {"pixel": (row * camera.width + column).astype(np.int32)})
-    return mesh if quads else mesh.triangulated()
+    if quads:
+        return mesh
+    return replace(mesh, faces=np.concatenate([mesh.triangles(), number[halves]]))
+
+
+def point_cloud(
+    z: np.ndarray,
+    camera: Camera,
+    valid: np.ndarray | None = None,
+    *,
+    stride: int = 1,
+    photo: np.ndarray | None = None,
+    normals: np.ndarray | None = None,
+) -> Mesh:
+    """One point per pixel, or every n-th: a mesh without faces, with UVs, "pixel", and colour and normals where given.
+
+    z: H×W; pixels that are not finite and positive, or not in `valid`, make no point. photo: uint8 H×W×3. normals:
+    H×W×3 in OpenGL axes. Raises LotusError when nothing is left.
+    """
+    camera.check_size(z)
+    if stride < 1:
+        raise LotusError(f"The stride is a number of pixels, at least 1; it is {stride}.")
+    with np.errstate(invalid="ignore"):
+        keep = np.isfinite(z) & (z > 0) & (True if valid is None else valid)
+    chosen = np.zeros(z.shape, bool)
+    chosen[::stride, ::stride] = keep[::stride, ::stride]
+    if not chosen.any():
+        raise LotusError("No point is left: every pixel is masked.")
+    pixels = np.flatnonzero(chosen).astype(np.int32)
+    rows, columns = np.arange(camera.height), np.arange(camera.width)
+    attributes = {"pixel": pixels}
+    if photo is not None:
+        camera.check_size(photo)
+        attributes["color"] = photo[chosen]
+    return Mesh(
+        camera.unproject(np.where(keep, z, 1))[chosen],
+        np.empty((0, 3), np.int32),
+        grid.pixel_uvs(pixels, rows, columns, camera.height, camera.width),
+        None if normals is None else normals[chosen].astype(np.float32),
+        attributes,
+    )
 
 
 def check_cut(cut: float) -> float:

@@ -51,8 +51,8 @@ def render_preview(
     else:
         scale = size / max(camera.width, camera.height)
         view = camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
-        # About a near point, so that the foreground stays in the picture; a step back leaves a margin.
-        pivot = np.array([0, 0, -np.quantile(-points[:, 2], 0.3)])
+        # About a point between near and far, so that the foreground stays in the picture; a step back leaves a margin.
+        pivot = np.array([0, 0, -np.sqrt(np.prod(np.quantile(-points[:, 2], [0.01, 0.99])))])
         points = (points - pivot) @ turn.T + pivot * 1.12
     fine = view.resized(view.width * _SUPERSAMPLING, view.height * _SUPERSAMPLING)
     raster = rasterize(fine.project(points), -points[:, 2], triangles, fine.height, fine.width)

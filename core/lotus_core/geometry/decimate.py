@@ -1,0 +1,102 @@
+"""Fewer faces where the surface is flat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import LotusError
+from .camera import Camera
+from .mesh import Mesh
+
+_BORDER_SHARE = 0.5  # of the budget that border vertices may take before they are given up too
+
+
+def decimate(mesh: Mesh, target_faces: int, camera: Camera | None = None) -> Mesh:
+    """Collapse edges by quadric error (Garland & Heckbert 1997; the package fast-simplification) down to a face budget.
+
+    Flat parts lose faces first, so the density follows the curvature. Open borders, the silhouettes of a cut surface,
+    keep every vertex as long as they fit into the budget.
+
+    camera: the camera of a perspective mesh. The work is then done in image coordinates and inverse distance, where
+    planes stay planes: the error is even over the picture instead of growing with the distance, and the UVs are
+    exact, because they are the projection. Without it UVs come from the nearest old vertex, or from the affine map
+    that fits all of them. Attributes come from the nearest old vertex; normals are computed anew. Returns the mesh
+    itself when it is small enough.
+
+    Raises LotusError for a budget below 4, a mesh without faces, or when fast-simplification is not installed.
+    """
+    if target_faces < 4:
+        raise LotusError(f"A mesh needs at least 4 faces; the budget is {target_faces}.")
+    if len(mesh.faces) == 0:
+        raise LotusError("The mesh has no faces to decimate.")
+    triangles = mesh.triangles()
+    if len(triangles) <= target_faces:
+        return mesh
+    try:
+        import fast_simplification
+    except ImportError as error:
+        raise LotusError(
+            "Decimation needs the package fast-simplification; run: pip install 'lotus-geometry[mesh]'."
+        ) from error
+    scale = 1.0 if camera is None else camera.focal_px * float(np.median(-mesh.vertices[:, 2]))
+    old = _to_working_space(mesh.vertices, camera, scale)
+    keep_border = np.count_nonzero(border_vertices(triangles, len(old))) <= _BORDER_SHARE * target_faces
+    points, faces = fast_simplification.simplify(
+        old, np.ascontiguousarray(triangles), target_count=int(target_faces), preserve_border=bool(keep_border)
+    )
+    vertices = _from_working_space(points, camera, scale)
+    from scipy.spatial import cKDTree
+
+    nearest = cKDTree(old).query(points, workers=-1)[1] if mesh.attributes or mesh.uvs is not None else None
+    out = Mesh(
+        vertices,
+        faces,
+        _new_uvs(mesh, vertices, nearest, camera),
+        None,
+        {name: values[nearest] for name, values in mesh.attributes.items()},
+    )
+    return out if mesh.normals is None else out.with_normals()
+
+
+def border_vertices(triangles: np.ndarray, count: int) -> np.ndarray:
+    """Bool N: vertices on an edge that only one triangle has."""
+    a = np.concatenate([triangles[:, 0], triangles[:, 1], triangles[:, 2]]).astype(np.int64)
+    b = np.concatenate([triangles[:, 1], triangles[:, 2], triangles[:, 0]]).astype(np.int64)
+    key, uses = np.unique(np.minimum(a, b) * count + np.maximum(a, b), return_counts=True)
+    single = key[uses == 1]
+    out = np.zeros(count, bool)
+    out[single // count] = True
+    out[single % count] = True
+    return out
+
+
+def _to_working_space(vertices: np.ndarray, camera: Camera | None, scale: float) -> np.ndarray:
+    """Pixels and inverse distance; with scale = focal length × distance, depth counts as much as the sides do there."""
+    if camera is None:
+        return vertices.astype(np.float64)
+    distance = -vertices[:, 2].astype(np.float64)
+    if not (distance > 0).all():
+        raise LotusError("The mesh reaches behind its camera; decimate it without the camera.")
+    return np.column_stack([camera.project(vertices), scale / distance])
+
+
+def _from_working_space(points: np.ndarray, camera: Camera | None, scale: float) -> np.ndarray:
+    if camera is None:
+        return points.astype(np.float32)
+    distance = scale / np.maximum(points[:, 2], 1e-9)
+    across = (points[:, 0] - camera.width / 2) / camera.focal_px * distance
+    down = (points[:, 1] - camera.height / 2) / camera.focal_px * distance
+    return np.column_stack([across, -down, -distance]).astype(np.float32)
+
+
+def _new_uvs(mesh: Mesh, vertices: np.ndarray, nearest: np.ndarray | None, camera: Camera | None) -> np.ndarray | None:
+    if mesh.uvs is None or nearest is None:
+        return None
+    if camera is not None:
+        uvs = camera.project(vertices) / [camera.width, -camera.height] + [0, 1]
+        return uvs.astype(np.float32)
+    design = np.column_stack([mesh.vertices.astype(np.float64), np.ones(len(mesh.vertices))])
+    solution = np.linalg.lstsq(design, mesh.uvs.astype(np.float64), rcond=None)[0]
+    if np.abs(design @ solution - mesh.uvs).max() < 1e-4:  # a relief: UVs are a linear map of the position
+        return (np.column_stack([vertices, np.ones(len(vertices))]) @ solution).astype(np.float32)
+    return mesh.uvs[nearest]
