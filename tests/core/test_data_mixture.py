@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lotus_core.data.mixture import MixtureSchedule
 from lotus_core.errors import LotusError
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lotus_core.errors import LotusError
 from lotus_core.evaluation.alignment import align_affine, aligned_depth
 from lotus_core.evaluation.metrics import depth_metrics

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
 from lotus_core.errors import LotusError
 from lotus_core.evaluation.metrics import (
     ause,
@@ -19,7 +21,6 @@ from lotus_core.evaluation.metrics import (
     spearman,
     summarise_angles,
 )
-from scipy.stats import spearmanr
 
 
 def maps(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
