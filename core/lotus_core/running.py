@@ -23,10 +23,12 @@ class RunningSpread:
         self._squares = torch.zeros(())  # sum of squared deviations from the mean so far (Welford's M2)
 
     def add(self, values: torch.Tensor) -> None:
+        if self.count == 0:
+            self.mean, self._squares = torch.zeros_like(values), torch.zeros_like(values)
         self.count += 1
         deviation = values - self.mean
-        self.mean = self.mean + deviation / self.count
-        self._squares = self._squares + deviation * (values - self.mean)
+        self.mean.add_(deviation, alpha=1 / self.count)
+        self._squares.addcmul_(deviation, values - self.mean)
 
     @property
     def std(self) -> torch.Tensor:
