@@ -20,6 +20,20 @@ def test_ninety_ten_is_met_within_three_standard_deviations() -> None:
 
 
 @given(
+    weights=st.lists(st.floats(0.02, 10), min_size=2, max_size=4),
+    seed=st.integers(0, 2**32),
+    start=st.integers(0, 20_000),
+)
+@settings(max_examples=20, deadline=None)
+def test_any_weights_are_met_within_five_standard_deviations(weights: list[float], seed: int, start: int) -> None:
+    schedule = MixtureSchedule([10] * len(weights), weights, batch_size=1, seed=seed)
+    counts = Counter(schedule.pick(step) for step in range(start, start + 4000))
+    for index, weight in enumerate(weights):
+        share = weight / sum(weights)
+        assert abs(counts[index] / 4000 - share) < 5 * (share * (1 - share) / 4000) ** 0.5 + 1 / 4000
+
+
+@given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4),
     batch_size=st.integers(1, 9),
     seed=st.integers(0, 2**63),

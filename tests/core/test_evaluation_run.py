@@ -20,7 +20,7 @@ from lotus_core.evaluation.predictions import Prediction, SavedPredictions
 from lotus_core.evaluation.run import evaluate
 from lotus_core.maps import Depth, Normals
 
-from .benchmark_files import write_dsine, write_scannet
+from .benchmark_files import write_dsine, write_png16, write_scannet
 
 
 class Disparity:
@@ -166,5 +166,12 @@ def test_a_prediction_of_another_size_is_named(scannet: DepthBenchmark, tmp_path
         def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
             return Prediction(Depth(np.zeros((24, 32)), "disparity"))
 
-    with pytest.raises(LotusError, match=r"scene/color/000000 is \(24, 32\)"):
+    with pytest.raises(LotusError, match=r"scene/color/000000: The prediction is \(24, 32\)"):
         evaluate(scannet, Small(), tmp_path, {})
+
+
+def test_a_sample_without_any_truth_is_named(tmp_path: Path) -> None:
+    truths = write_scannet(tmp_path / "data", count=1)
+    write_png16(tmp_path / "data/scene/depth/000000.png", np.zeros_like(next(iter(truths.values()))), 1000)
+    with pytest.raises(LotusError, match=r"scene/color/000000: There is no valid pixel"):
+        evaluate(DepthBenchmark("scannet", tmp_path / "data"), Disparity(), tmp_path / "out", {})

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Cancelled
+from ..errors import Cancelled, LotusError
 from ..files import atomic_path
 from ..maps import Depth, Normals
 from ..progress import Cancel, Progress
@@ -99,11 +99,14 @@ def evaluate(
 
 
 def _score(benchmark: DepthBenchmark | NormalBenchmark, prediction: Prediction, sample: BenchmarkSample) -> Score:
-    if isinstance(benchmark, DepthBenchmark):
-        assert isinstance(prediction.map, Depth)
-        return score_depth(prediction.map, sample, benchmark.spec, prediction.std)
-    assert isinstance(prediction.map, Normals)
-    return score_normals(prediction.map, sample, prediction.std)
+    try:
+        if isinstance(benchmark, DepthBenchmark):
+            assert isinstance(prediction.map, Depth)
+            return score_depth(prediction.map, sample, benchmark.spec, prediction.std)
+        assert isinstance(prediction.map, Normals)
+        return score_normals(prediction.map, sample, prediction.std)
+    except LotusError as error:
+        raise LotusError(f"{sample.name}: {error}") from error
 
 
 def _summarise(journal: Journal, task: str, names: tuple[str, ...]) -> dict[str, float]:

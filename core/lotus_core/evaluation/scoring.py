@@ -139,6 +139,6 @@ def _gradient(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _check_size(values: NDArray, sample: BenchmarkSample) -> None:
     if values.shape[:2] != sample.mask.shape:
         raise LotusError(
-            f"The prediction for {sample.name} is {values.shape[:2]}, but the picture that is scored is "
-            f"{sample.mask.shape}: predict it at that size."
+            f"The prediction is {values.shape[:2]}, but the picture that is scored is {sample.mask.shape}: "
+            "predict it at that size."
         )
