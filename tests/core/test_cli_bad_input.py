@@ -167,7 +167,7 @@ def test_an_unknown_model_name_brings_near_matches(
     ("options", "said"),
     [
         (["--task", "uncertainty", "--model", "depth-d"], "Lotus-D"),
-        (["--task", "normal", "--model", "depth"], "does not use"),
+        (["--task", "normal", "--model", "depth"], "normal does not use"),
         (["--model", "depth", "--model", "depth-d"], "both predict depth"),
         (["--res", "-1"], "--res"),
         (["--samples", "1"], "--samples"),
@@ -188,9 +188,21 @@ def test_options_that_make_no_sense(
     assert said in lotus_fails("predict", photo, "-o", tmp_path / "new", *argv)
 
 
-@pytest.mark.parametrize(("suffix", "said"), [("stl", ".glb, .ply, .obj"), ("", ".glb, .ply, .obj")])
-def test_mesh_formats(tmp_path: Path, photo: str, lotus_fails: Lotus, suffix: str, said: str) -> None:
-    assert said in lotus_fails("mesh", photo, "-o", tmp_path / "new" / f"scene.{suffix}")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-o", "scene.stl"], ".glb, .ply, .obj"),
+        (["-o", "scene"], ".glb, .ply, .obj"),
+        (["-o", "scene.glb", "--cut", "0"], "--cut"),
+        (["-o", "scene.glb", "--fov", "180"], "--fov"),
+        (["-o", "scene.glb", "--target-faces", "3"], "--target-faces"),
+        (["-o", "scene.glb", "--mode", "relief", "--fov", "50"], "--mode relief"),
+    ],
+)
+def test_mesh_options_that_make_no_sense(
+    tmp_path: Path, photo: str, lotus_fails: Lotus, options: list[str], said: str
+) -> None:
+    assert said in lotus_fails("mesh", photo, "-o", tmp_path / "new" / options[1], *options[2:])
 
 
 def test_two_images_of_one_name(tmp_path: Path, photo: str, lotus_fails: Lotus) -> None:

@@ -166,6 +166,38 @@ def test_mesh_opens_with_one_vertex_per_pixel(
     assert np.abs(x / z).max() == pytest.approx(1 - 0.5 / 48, abs=1e-4)
 
 
+def test_mesh_reduced_to_a_budget(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+    target = tmp_path / "scene.ply"
+    argv = ["mesh", photo, "-o", str(target), "--model", checkpoints["depth"], "--cut", "100", "--target-faces", "1000"]
+    assert main([*argv, "--quiet"]) == 0
+    assert 800 <= len(trimesh.load_mesh(target, process=False).faces) <= 1000
+
+
+def test_relief_is_the_flat_picture_raised_by_depth(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+    target = tmp_path / "relief.glb"
+    argv = ["mesh", photo, "-o", str(target), "--model", checkpoints["depth"], "--mode", "relief", "--quiet"]
+    assert main(argv) == 0
+    low, high = trimesh.load_mesh(target, process=False).bounds
+    assert high[:2] - low[:2] == pytest.approx([95 / 96, 63 / 96])  # between the outermost pixel centres
+    assert low[2] >= 0
+    assert high[2] <= 0.1
+
+
+def test_refining_changes_the_surface_but_not_its_outline(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str]
+) -> None:
+    def vertices(*options: str) -> np.ndarray:
+        target = tmp_path / "scene.ply"
+        argv = ["mesh", photo, "-o", str(target), "--model", checkpoints["depth"], "--cut", "1e6", "--quiet"]
+        assert main([*argv, *options]) == 0
+        return np.asarray(trimesh.load_mesh(target, process=False).vertices)
+
+    plain, refined = vertices(), vertices("--refine", "--model", checkpoints["normal"])
+    assert plain.shape == refined.shape
+    assert np.abs(plain - refined).max() > 0.01
+    assert plain[:, :2] / plain[:, 2:] == pytest.approx(refined[:, :2] / refined[:, 2:], abs=1e-4)
+
+
 def test_quiet_prints_nothing(
     tmp_path: Path, photo: str, checkpoints: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from .console import Stopwatch, part, progress_bar
 from .options import add_quiet
 from .outputs import OutputFolder
 from .predict import write_maps, write_record
-from .predictors import DEFAULT_SAMPLES, Predictors
+from .predictors import DEFAULT_SAMPLES, MAPS, Predictors
 from .scene import choose_camera, perspective_mesh, photo_texture
 from .sheet import save_contact_sheet
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         progress_bar(args.quiet) as progress,
     ):
         image = load_image(photo)
-        predictors = Predictors(args, [], "all")
+        predictors = Predictors(args, [], MAPS)
         maps = predictors.predict(image, part(progress, 0, 2))
         if progress is not None:
             progress(0.75, "mesh")

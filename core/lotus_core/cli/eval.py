@@ -119,7 +119,7 @@ def _source(
     from ..model_info import RELEASED_RESOLUTION
     from ..predict import LotusPredictor
 
-    model = Predictors(args, [args.model] if args.model else [], args.task).models[args.task]
+    model = Predictors(args, [args.model] if args.model else [], [args.task]).models[args.task]
     if args.samples > 1 and model.variant == "d":
         raise LotusError(
             f"{model.info.name} is Lotus-D, which gives one answer: leave out --samples, or name a Lotus-G."

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import LotusError
 from .console import Stopwatch, part, progress_bar
-from .options import add_model_options, add_quiet, between
+from .options import add_model_options, add_quiet, between, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_MODELS, Predictors
-from .scene import choose_camera, perspective_mesh, photo_texture
-
-if TYPE_CHECKING:
-    from ..maps import Depth
+from .scene import choose_camera, perspective_mesh, photo_texture, relief
 
 SUFFIXES = (".glb", ".ply", ".obj")
 
@@ -24,9 +21,17 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("mesh", help="a textured mesh of a photo")
     parser.add_argument("image", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF ...")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="scene.glb, .ply or .obj")
-    parser.add_argument("--model", metavar="M", help=f"a depth model (default: {DEFAULT_MODELS['depth']})")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="M", help=f"depth model (default: {DEFAULT_MODELS['depth']})"
+    )
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a diffusers folder that does not say it")
     shape = parser.add_argument_group("shape")
+    shape.add_argument(
+        "--mode",
+        choices=("perspective", "relief"),
+        default="perspective",
+        help="what the camera saw (default), or the flat picture with depth as height",
+    )
     shape.add_argument(
         "--fov", type=between(1, 170), metavar="DEG", help="horizontal field of view (default: EXIF, else 55)"
     )
@@ -41,6 +46,15 @@ def add(commands: Any) -> None:
         type=between(0, float("inf")),
         metavar="F",
         help="tear the surface where neighbouring distances differ by more than this fraction (default: 0.04)",
+    )
+    shape.add_argument(
+        "--refine",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="put the detail of a normal map into the surface; --model can name its model too (default: no)",
+    )
+    shape.add_argument(
+        "--target-faces", type=whole(4), metavar="N", help="reduce to N triangles, fewest where it is flat"
     )
     add_model_options(parser)
     add_quiet(parser)
@@ -57,19 +71,30 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.output.is_dir():
         raise LotusError(f"Cannot write {args.output}: it is a folder; give a file name.")
+    perspective = args.mode == "perspective"
+    if not perspective and (args.refine or (args.fov, args.far, args.cut) != (None, None, None)):
+        raise LotusError(
+            "--fov, --far, --cut and --refine shape a perspective mesh: leave them out with --mode relief."
+        )
     watch = Stopwatch()
     with OutputFolder(args.output.parent) as folder, progress_bar(args.quiet) as progress:
         image = load_image(args.image)
-        predictors = Predictors(args, [args.model] if args.model else [], "depth")
-        depth: Depth = predictors.predict(image, part(progress, 0, 2))["depth"]  # type: ignore[assignment]
+        predictors = Predictors(args, args.model, ("depth", "normal") if args.refine else ("depth",))
+        maps: dict[str, Any] = predictors.predict(image, part(progress, 0, 2))
         if progress is not None:
             progress(0.5, "mesh")
-        camera, source = choose_camera(image, args.fov)
-        mesh = perspective_mesh(depth, camera, args.far, args.cut)
-        from ..geometry import save_mesh
+        from ..geometry import decimate, save_mesh
 
+        camera, source = choose_camera(image, args.fov) if perspective else (None, "")
+        if camera is None:
+            mesh = relief(maps["depth"])
+        else:
+            mesh = perspective_mesh(maps["depth"], camera, args.far, args.cut, maps.get("normal"))
+        if args.target_faces is not None:
+            mesh = decimate(mesh, args.target_faces, camera)
         with folder.all_or_nothing() as staging:
             save_mesh(mesh, staging / args.output.name, photo_texture(image), camera)
     if not args.quiet:
         size = f"{len(mesh.vertices):,} vertices, {len(mesh.triangles()):,} triangles"
-        print(f"{args.output}: {size}, field of view {camera.horizontal_fov_deg:.0f}° from {source} ({watch})")
+        view = f", field of view {camera.horizontal_fov_deg:.0f}° from {source}" if camera else ""
+        print(f"{args.output}: {size}{view} ({watch})")

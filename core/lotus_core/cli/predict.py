@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     from ..images import load_image
 
     distinct_stems(args.image)
+    wanted = MAPS if args.task == "all" else [args.task] if args.task else None
     failures: list[LotusError] = []
     predictors: Predictors | None = None
     with OutputFolder(args.output) as folder, progress_bar(args.quiet) as progress:
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
                 failures.append(error)
                 continue
             if predictors is None:  # only now, so that a bad file name is told at once; a bad model stops everything
-                predictors = Predictors(args, args.model, args.task)
+                predictors = Predictors(args, args.model, wanted)
             try:
                 written = predict_image(predictors, image, Path(path), folder, args, bar)
             except Cancelled:

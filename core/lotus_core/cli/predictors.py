@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,26 +27,26 @@ class Predictors:
     Args:
         args: parsed arguments: those of `options.add_model_options`, and `samples` where uncertainty is wanted.
         names: models as the user named them, at most one for each kind of map.
-        task: "depth", "normal", "uncertainty", "all", or None for what the named models predict (depth, if none is).
+        maps: which of MAPS are wanted; None for what the named models predict (depth, if none is named).
 
-    Raises LotusError for models that cannot be loaded, that predict the same, or that the task has no use for.
+    Raises LotusError for models that cannot be loaded, that predict the same, or that the maps have no use for.
     """
 
-    def __init__(self, args: argparse.Namespace, names: list[str], task: str | None) -> None:
+    def __init__(self, args: argparse.Namespace, names: Sequence[str], maps: Sequence[str] | None) -> None:
         self._args = args
         given: dict[str, tuple[str, LotusModel]] = {}
         for name in names:
-            model = _load(name, args, task)
+            model = _load(name, args, maps or ())
             if model.info.task in given:
                 raise LotusError(f"{given[model.info.task][0]} and {name} both predict {model.info.task}: choose one.")
             given[model.info.task] = (name, model)
-        self.maps = _wanted_maps(task, list(given))
+        self.maps = tuple(maps) if maps else tuple(kind for kind in MAPS if kind in given) or ("depth",)
         self.kind_of = {map_: _kind_of(map_, self.maps, list(given)) for map_ in self.maps}
         needed = set(self.kind_of.values())
         for kind, (name, _) in given.items():
             if kind not in needed:
-                raise LotusError(f"{name} predicts {kind}, which --task {task} does not use: leave out one of the two.")
-        loaded = {kind: given[kind][1] if kind in given else _load(DEFAULT_MODELS[kind], args, None) for kind in needed}
+                raise LotusError(f"{name} predicts {kind}, which {' and '.join(self.maps)} does not use: leave it out.")
+        loaded = {kind: given[kind][1] if kind in given else _load(DEFAULT_MODELS[kind], args) for kind in needed}
         if "uncertainty" in self.maps:
             _check_samples(loaded[self.kind_of["uncertainty"]])
         from ..predict import LotusPredictor
@@ -82,7 +82,7 @@ class Predictors:
         }
 
 
-def _load(name: str, args: argparse.Namespace, task: str | None) -> LotusModel:
+def _load(name: str, args: argparse.Namespace, maps: Sequence[str] = ()) -> LotusModel:
     from ..checkpoints import load_model
     from ..checkpoints.registry import meaning_of
 
@@ -90,16 +90,9 @@ def _load(name: str, args: argparse.Namespace, task: str | None) -> LotusModel:
     folder = Path(name).expanduser()
     if folder.is_dir() and not (folder / "lotus.json").is_file() and meaning_of(folder.resolve().as_posix()) is None:
         # Only a folder that does not say what it predicts needs to be told.
-        hints = {"task": task if task in DEFAULT_MODELS else "depth" if args.space else None, "space": args.space}
+        kinds = {"depth"} if args.space else set(maps) & DEFAULT_MODELS.keys()
+        hints = {"task": kinds.pop() if len(kinds) == 1 else None, "space": args.space}
     return load_model(name, args.device, args.dtype, **hints)
-
-
-def _wanted_maps(task: str | None, given: list[str]) -> tuple[str, ...]:
-    if task == "all":
-        return MAPS
-    if task is not None:
-        return (task,)
-    return tuple(kind for kind in MAPS if kind in given) or ("depth",)
 
 
 def _kind_of(map_: str, maps: tuple[str, ...], given: list[str]) -> str:
