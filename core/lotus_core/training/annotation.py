@@ -16,7 +16,7 @@ MIN_RANGE = 1e-6
 
 
 def depth_annotation(
-    depth: torch.Tensor, valid: torch.Tensor, sky: torch.Tensor, space: Literal["disparity", "depth"] = "disparity"
+    depth: torch.Tensor, valid: torch.Tensor, space: Literal["disparity", "depth"] = "disparity"
 ) -> torch.Tensor:
     """Depth H×W (metres) → 3×H×W float32 in [−1, 1], affine-normalised between the quantiles of its valid pixels.
 
@@ -40,7 +40,7 @@ def depth_annotation(
 def annotation(sample: Sample, task: Literal["depth", "normal"], space: Literal["disparity", "depth"]) -> torch.Tensor:
     """The annotation of a sample, 3×H×W float32 in [−1, 1]; normals are used as they are."""
     if task == "depth":
-        return depth_annotation(sample.depth, sample.valid, sample.sky, space)
+        return depth_annotation(sample.depth, sample.valid, space)
     return sample.normals.float()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,14 +15,14 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..data.sample import flip
 from ..errors import LotusError
 from .annotation import annotation
 from .config import AutoencoderLossConfig, AutoencoderRunConfig
 from .loop import TrainingLoop, make_accelerator
 from .order import DataOrder, Draw, derive, noise, uniform
 from .pictures import save_contact_sheet
-from .sources import SampleSource, open_source, loader
-from ..data.sample import flip
+from .sources import SampleSource, loader, open_source
 
 Kind = Literal["image", "depth", "normal"]
 KINDS: tuple[Kind, ...] = ("image", "depth", "normal")
@@ -72,7 +72,7 @@ class CroppedPictures(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         at = uniform(self.seed, [draw.number], "kind")[0] * sum(self.shares)
         kind = KINDS[0] if at < self.shares[0] else KINDS[1] if at < self.shares[0] + self.shares[1] else KINDS[2]
-        pixels = picture(self.sources[draw.source], draw.index, kind, draw.flip)
+        pixels = picture(self.sources[draw.source], draw.item, kind, draw.flip)
         height, width = pixels.shape[-2:]
         if min(height, width) < self.crop:
             raise LotusError(f"[loss] crop = {self.crop} does not fit into samples of {width}×{height} pixels.")
@@ -121,7 +121,7 @@ def train_autoencoder(run: AutoencoderRunConfig, resume: bool = False) -> Path:
         run.data.workers,
     )
 
-    def losses(number: int, module: nn.Module) -> dict[str, torch.Tensor]:
+    def losses(number: int, module: Callable[..., Any]) -> dict[str, torch.Tensor]:
         batch = next(batches)
         pixels = batch["pixels"].to(accelerator.device)
         if run.optim.channels_last:

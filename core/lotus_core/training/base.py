@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel
 from torch import nn
 
+from ..checkpoints.assemble import quiet_diffusers
+from ..checkpoints.hub import download
+from ..checkpoints.load import load_model
+from ..checkpoints.prompt import empty_prompt_embedding
+from ..checkpoints.registry import embedded
 from ..errors import LotusError
 from ..model import LotusModel
 from ..model_info import ModelInfo
@@ -27,6 +33,7 @@ def build_model(run: RunConfig, resolution: int) -> LotusModel:
     `resolution` (longest edge of the training pictures) is recorded unless the config states another.
     Raises LotusError where the base cannot be used.
     """
+    torch.manual_seed(derive(run.optim.seed, "weights"))  # what the base does not bring is drawn at random
     if run.model.base == "scratch":
         unet, vae, prompt = _scratch(run)
     else:
@@ -54,10 +61,14 @@ def make_scheduler(run: RunConfig) -> DDPMScheduler:
 
 
 def widen_input(unet: UNet2DConditionModel) -> None:
-    """Give `conv_in` twice the channels, image then noise: the weights twice, halved, so the sum of both is unchanged."""
+    """Give `conv_in` twice the channels, image then noise: the weights twice, halved."""
     old = unet.conv_in
     new = nn.Conv2d(
-        2 * old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding  # type: ignore[arg-type]
+        2 * old.in_channels,
+        old.out_channels,
+        old.kernel_size,
+        old.stride,
+        old.padding,
     )
     with torch.no_grad():
         new.weight.copy_(old.weight.repeat(1, 2, 1, 1) / 2)
@@ -68,12 +79,16 @@ def widen_input(unet: UNet2DConditionModel) -> None:
 
 
 def load_autoencoder(path: str) -> Autoencoder:
-    """A frozen autoencoder from a diffusers folder, or from the `vae.*` tensors of one of our model files."""
-    if path.endswith(".safetensors"):
-        return _load_ours(path).vae
-    config = _read(lambda: AutoencoderKL.load_config(path), f"the autoencoder {path}")
-    cls = AutoencoderTiny if cast(dict[str, Any], config)["_class_name"] == "AutoencoderTiny" else AutoencoderKL
-    return cast("Autoencoder", _read(lambda: cls.from_pretrained(path), f"the autoencoder {path}"))
+    """An autoencoder, float32, from a diffusers folder (its own, or a whole model's) or one of our model files."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return load_model(path, device="cpu", dtype=torch.float32).vae
+    folder = folder / "vae" if (folder / "vae").is_dir() else folder
+    config = _read(lambda: AutoencoderKL.load_config(folder), f"the autoencoder {path}")
+    cls = AutoencoderTiny if dict(config).get("_class_name") == "AutoencoderTiny" else AutoencoderKL
+    with quiet_diffusers():
+        vae = _read(lambda: cls.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True), f"{path}")
+    return cast("Autoencoder", vae)
 
 
 def _scratch(run: RunConfig) -> tuple[UNet2DConditionModel, Autoencoder, torch.Tensor]:
@@ -87,7 +102,6 @@ def _scratch(run: RunConfig) -> tuple[UNet2DConditionModel, Autoencoder, torch.T
     }
     for key in fixed.keys() & run.model.unet.keys():
         raise LotusError(f"[model.unet] must not set {key}: it follows from the autoencoder, the variant and [model].")
-    torch.manual_seed(derive(run.optim.seed, "weights"))
     try:
         unet = UNet2DConditionModel(**_tuples(run.model.unet), **fixed)
     except (TypeError, ValueError, IndexError) as error:
@@ -97,55 +111,32 @@ def _scratch(run: RunConfig) -> tuple[UNet2DConditionModel, Autoencoder, torch.T
 
 
 def _from_base(base: str, variant: str) -> tuple[UNet2DConditionModel, Autoencoder, torch.Tensor]:
-    if base.endswith(".safetensors"):
-        model = _load_ours(base)
+    path = Path(base).expanduser()
+    if path.is_file() or base in embedded():
+        model = load_model(base, device="cpu", dtype=torch.float32)
         if model.variant != variant:
             raise LotusError(f'{base} is a Lotus-{model.variant.upper()}: set variant = "{model.variant}".')
-        return model.unet.float(), model.vae.float(), model.prompt_embeds.float()
-    config = dict(_read(lambda: UNet2DConditionModel.load_config(base, subfolder="unet"), f"the base {base}"))
-    has_switch = config.get("class_embed_type") == "projection"
-    unet = cast(
-        UNet2DConditionModel,
-        _read(
-            # The base has no class embedding: its layers keep their random initial values.
+        return model.unet, model.vae, model.prompt_embeds
+    folder = path if path.is_dir() else download(base)
+    # A base without a class embedding gets one here; its layers keep their random initial values.
+    with quiet_diffusers():
+        unet: UNet2DConditionModel = _read(
             lambda: UNet2DConditionModel.from_pretrained(
-                base, subfolder="unet", low_cpu_mem_usage=False, torch_dtype=torch.float32, **TASK_EMBEDDING
+                folder,
+                subfolder="unet",
+                low_cpu_mem_usage=False,
+                torch_dtype=torch.float32,
+                use_safetensors=True,
+                **TASK_EMBEDDING,
             ),
             f"the base {base}",
-        ),
-    )
+        )
     channels = unet.config.out_channels
     if variant == "g" and unet.config.in_channels == channels:
         widen_input(unet)
     if unet.config.in_channels != channels * (2 if variant == "g" else 1):
-        raise LotusError(
-            f'{base} takes {unet.config.in_channels} channels, which cannot become variant = "{variant}".'
-        )
-    if not has_switch:
-        unet.register_to_config(**TASK_EMBEDDING)
-    vae_config = dict(_read(lambda: AutoencoderKL.load_config(base, subfolder="vae"), f"the base {base}"))
-    cls = AutoencoderTiny if vae_config["_class_name"] == "AutoencoderTiny" else AutoencoderKL
-    vae = _read(lambda: cls.from_pretrained(base, subfolder="vae", torch_dtype=torch.float32), f"the base {base}")
-    return unet, cast("Autoencoder", vae), empty_prompt(base)
-
-
-def empty_prompt(base: str) -> torch.Tensor:
-    """1×L×D: the empty prompt, tokenised without padding (L = 2), through the base's text encoder."""
-    try:
-        from transformers import CLIPTextModel, CLIPTokenizer
-    except ImportError:
-        raise LotusError('Reading a base needs transformers: pip install "lotus-geometry[hub]".') from None
-    tokenizer = _read(lambda: CLIPTokenizer.from_pretrained(base, subfolder="tokenizer"), f"the base {base}")
-    encoder = _read(lambda: CLIPTextModel.from_pretrained(base, subfolder="text_encoder"), f"the base {base}")
-    tokens = tokenizer("", padding="do_not_pad", truncation=True, return_tensors="pt").input_ids
-    with torch.no_grad():
-        return cast(torch.Tensor, encoder(tokens)[0].float())
-
-
-def _load_ours(path: str) -> LotusModel:
-    from ..checkpoints import load_model
-
-    return load_model(path, device="cpu", dtype=torch.float32)
+        raise LotusError(f'{base} takes {unet.config.in_channels} channels and cannot become variant = "{variant}".')
+    return unet, load_autoencoder(str(folder)), empty_prompt_embedding(folder)
 
 
 def _read(action: Callable[[], Any], what: str) -> Any:

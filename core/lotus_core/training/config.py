@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
+from ..data.synthetic.dataset import HELD_OUT_SEED
 from ..errors import LotusError
-
-T = TypeVar("T")
+from .tables import from_table
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What is trained. `unet` holds keyword arguments of diffusers' UNet2DConditionModel and is read for base = "scratch" only."""
+    """What is trained, and from what.
+
+    `unet` (keyword arguments of diffusers' UNet2DConditionModel), `prompt_tokens` and `cross_attention_dim` belong to
+    base = "scratch". `resolution` 0 records the longest edge of the training pictures.
+    """
 
     name: str
     task: Literal["depth", "normal"]
@@ -43,7 +43,9 @@ class AutoencoderModelConfig:
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One data set; `args` (every other key of its table) are the keyword arguments of its class."""
+    """One data set; `args` are the other keys of its table: keyword arguments of its class."""
+
+    REST: ClassVar[str] = "args"
 
     name: Literal["synthetic", "cache", "hypersim", "vkitti"]
     path: str = ""
@@ -98,8 +100,8 @@ class ProtocolConfig:
 class SchedulerConfig:
     """Keyword arguments of diffusers' DDPMScheduler; the defaults are Stable Diffusion 2's.
 
-    With the SD2 schedule z_T still carries 0.068 of the annotation latent; `rescale_betas_zero_snr` makes z_T pure noise,
-    which is what inference feeds the network.
+    With them z_T still carries 0.068 of the annotation latent; `rescale_betas_zero_snr` makes it the pure noise that
+    inference feeds the network.
     """
 
     num_train_timesteps: int = 1000
@@ -187,11 +189,11 @@ def parse_config(table: dict[str, Any]) -> RunConfig | AutoencoderRunConfig:
     """A parsed TOML table → checked config."""
     kind = table.get("kind", "lotus")
     if kind == "lotus":
-        run = _build(RunConfig, table, "")
+        run = from_table(RunConfig, table)
         _check_run(run)
         return run
     if kind == "autoencoder":
-        autoencoder = _build(AutoencoderRunConfig, table, "")
+        autoencoder = from_table(AutoencoderRunConfig, table)
         _check_autoencoder(autoencoder)
         return autoencoder
     raise LotusError(f'Unknown kind = "{kind}" in the training config: use "lotus" or "autoencoder".')
@@ -210,54 +212,6 @@ def checkpoint_interval(every: int | str) -> tuple[int, float]:
     return 0, seconds
 
 
-def _build(cls: type[T], table: Any, section: str) -> T:
-    where = f"[{section}]" if section else "the training config"
-    if not isinstance(table, dict):
-        raise LotusError(f"{where} must be a table of keys, not {table!r}.")
-    hints = typing.get_type_hints(cls)
-    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    table = dict(table)
-    if cls is SourceConfig:
-        table["args"] = {key: table.pop(key) for key in list(table) if key not in known or key == "args"}
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}."
-            raise LotusError(f"Unknown key {key} in {where}; {hint}")
-    values = {
-        key: _value(hints[key], value, f"{section}.{key}" if section else key) for key, value in table.items()
-    }
-    missing = [
-        f.name
-        for f in known.values()
-        if f.name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise LotusError(f"{where} lacks {', '.join(missing)}.")
-    return cls(**values)
-
-
-def _value(hint: Any, value: Any, name: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, name)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise LotusError(f"{name} must be a list, not {value!r}.")
-        return tuple(_value(arguments[0], item, name) for item in value)
-    if origin is Literal:
-        if value not in arguments:
-            raise LotusError(f"{name} = {value!r} is not one of {', '.join(map(repr, arguments))}.")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    kinds = arguments if origin is types.UnionType else (dict if origin is dict else hint,)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        names = " or ".join(kind.__name__ for kind in kinds)
-        raise LotusError(f"{name} = {value!r} has the wrong type: {names} is expected.")
-    return value
-
-
 def _check_run(run: RunConfig) -> None:
     model, protocol = run.model, run.protocol
     if model.base == "scratch" and not model.autoencoder:
@@ -265,13 +219,17 @@ def _check_run(run: RunConfig) -> None:
     if model.base != "scratch" and model.unet:
         raise LotusError('[model.unet] is read for base = "scratch" only: remove it, the base brings its own.')
     if model.variant == "d" and (protocol.prediction != "x0" or protocol.training_timesteps != 1):
-        raise LotusError('variant = "d" has no noise to predict: it needs prediction = "x0" and training_timesteps = 1.')
+        raise LotusError(
+            'variant = "d" has no noise to predict: it needs prediction = "x0" and training_timesteps = 1.'
+        )
     if not 1 <= protocol.training_timesteps <= run.scheduler.num_train_timesteps:
         raise LotusError(
-            f"[protocol] training_timesteps must be from 1 to {run.scheduler.num_train_timesteps} (the scheduler's steps)."
+            f"[protocol] training_timesteps must be from 1 to the scheduler's {run.scheduler.num_train_timesteps}."
         )
     if run.scheduler.rescale_betas_zero_snr and protocol.prediction == "epsilon":
-        raise LotusError('rescale_betas_zero_snr leaves nothing to predict from with prediction = "epsilon": use x0 or v.')
+        raise LotusError(
+            'rescale_betas_zero_snr leaves nothing to predict from with prediction = "epsilon": use x0 or v.'
+        )
     _check_common(run.data, run.optim, run.log)
 
 
@@ -289,6 +247,16 @@ def _check_common(data: DataConfig, optim: OptimConfig, log: LogConfig) -> None:
         raise LotusError("[data] sources is empty: add a [[data.sources]] table.")
     if any(source.probability < 0 for source in data.sources) or not sum(s.probability for s in data.sources) > 0:
         raise LotusError("[[data.sources]] probability must be ≥ 0, and above 0 for at least one source.")
+    for source in (*data.sources, *data.validation):
+        if (source.name == "synthetic") == bool(source.path):
+            raise LotusError(
+                'The data source "synthetic" is made, not read: remove path.'
+                if source.path
+                else f'The data source "{source.name}" needs path = the folder that holds it.'
+            )
+    for source in data.sources:
+        if source.name == "synthetic" and source.args.get("seed") == HELD_OUT_SEED:
+            raise LotusError(f"The seed {HELD_OUT_SEED} is kept for evaluation: train on scenes of another seed.")
     for name in ("steps", "batch_size", "lr", "gradient_accumulation"):
         if not getattr(optim, name) > 0:
             raise LotusError(f"[optim] {name} must be above 0, not {getattr(optim, name)}.")

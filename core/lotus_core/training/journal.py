@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from ..errors import LotusError
+from ..files import atomic_path
+
 
 class Journal:
-    """Appends to `log.jsonl`. On resume, lines of steps that were lost with the kill (and a torn last line) are dropped."""
+    """Appends to `log.jsonl`. A resumed run drops the lines of steps that the kill lost, and a torn last line."""
 
     def __init__(self, path: Path, start: int, total: int, active: bool = True) -> None:
         """`start`: step resumed from; `total`: steps of the run; `active`: False on all processes but one."""
         self._path, self._active = path, active
         if not active:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LotusError(f"Cannot create the run's folder {path.parent}: {error.strerror or error}.") from error
         kept = [line for line in _lines(path) if json.loads(line)["step"] <= start] if start else []
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in kept))
-        os.replace(partial, path)
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept))
         self._bar = tqdm(total=total, initial=start, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
 
     def write(self, step: int, **values: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from accelerate import Accelerator
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from ..files import atomic_path
 from ..model import LotusModel
 from .config import RunConfig
 from .loss import latent_mask
@@ -35,7 +35,7 @@ class LatentItems(Dataset[dict[str, Any]]):
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         arrays = self.caches[draw.source]
-        at = (draw.index, int(draw.flip))
+        at = (draw.item, int(draw.flip))
         return {
             "image": torch.from_numpy(arrays["image"][at].astype(np.float32)),
             "annotation": torch.from_numpy(arrays["annotation"][at].astype(np.float32)),
@@ -45,7 +45,9 @@ class LatentItems(Dataset[dict[str, Any]]):
 
 
 @torch.no_grad()
-def encode_batch(model: LotusModel, batch: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, torch.Tensor]:
+def encode_batch(
+    model: LotusModel, batch: dict[str, torch.Tensor], accelerator: Accelerator
+) -> dict[str, torch.Tensor]:
     """Pictures of a collated batch → its scaled float32 latents and latent mask, on the run's device."""
     count = len(batch["image"])
     pictures = torch.cat([batch["image"], batch["annotation"]]).to(accelerator.device)
@@ -89,11 +91,13 @@ def _fill(
     folder.mkdir(parents=True, exist_ok=True)
     height, width = (size // model.latent_factor for size in items[Draw(source, 0, False, 0)]["image"].shape[-2:])
     shape = (count, flips, model.latent_channels, height, width)
-    layout = {"image": (np.float16, shape), "annotation": (np.float16, shape)}
-    layout["mask"] = (np.uint8, (count, flips, 1, height, width))  # type: ignore[assignment]
-    mode = "r+" if done else "w+"
+    layout: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+        "image": (np.dtype(np.float16), shape),
+        "annotation": (np.dtype(np.float16), shape),
+        "mask": (np.dtype(np.uint8), (count, flips, 1, height, width)),
+    }
     arrays = {
-        name: np.memmap(folder / f"{name}.bin", dtype=dtype, mode=mode, shape=shape)
+        name: np.memmap(folder / f"{name}.bin", dtype=dtype, mode="r+" if done else "w+", shape=shape)
         for name, (dtype, shape) in layout.items()
     }
     for index in tqdm(range(done, count), desc="Encoding", initial=done, total=count, disable=None):
@@ -112,9 +116,8 @@ def _fill(
 
 
 def _write_record(path: Path, value: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value))
-    os.replace(partial, path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value))
 
 
 def _fingerprint(model: LotusModel) -> str:

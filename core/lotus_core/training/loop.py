@@ -6,6 +6,7 @@ import json
 import math
 import platform
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ from .config import AutoencoderRunConfig, OptimConfig, RunConfig, checkpoint_int
 from .journal import Journal
 from .state import checkpoints, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 
-LossFunction = Callable[[int, nn.Module], dict[str, torch.Tensor]]
-"""(micro-batch number of the run, prepared module) → named scalars; "loss" is the one that is differentiated."""
+LossFunction = Callable[[int, Callable[..., Any]], dict[str, torch.Tensor]]
+"""(micro-batch number of the run, the module as it is to be called) → named scalars; "loss" is differentiated."""
 
 
 def learning_rate(step: int, optim: OptimConfig) -> float:
@@ -70,8 +71,11 @@ class TrainingLoop:
         self.raw = module
         self._parameters = [p for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            self._parameters, lr=run.optim.lr, betas=(run.optim.betas[0], run.optim.betas[1]),
-            weight_decay=run.optim.weight_decay, fused=True,
+            self._parameters,
+            lr=run.optim.lr,
+            betas=(run.optim.betas[0], run.optim.betas[1]),
+            weight_decay=run.optim.weight_decay,
+            fused=True,
         )
         self.module, self.optimizer = accelerator.prepare(module, optimizer)
         # Only the training call is compiled: validation has other shapes and would compile once more for each.
@@ -92,9 +96,15 @@ class TrainingLoop:
         validate: Callable[[int], dict[str, float]],
         export: Callable[[], None],
     ) -> None:
-        """Train to the last step. `validate` and `export` see the averaged weights; SIGTERM ends the run with a checkpoint."""
+        """Train to the last step; SIGTERM ends the run with a checkpoint.
+
+        `validate` and `export` see the averaged weights.
+        """
         log = self.run_config.log
         previous = signal.signal(signal.SIGTERM, self._on_terminate) if _is_main_thread() else None
+        if self.step >= self.optim.steps and self.accelerator.is_main_process:
+            with self.averaged_weights():  # resumed after the end: the kill may have come before the export
+                export()
         saved_step, saved_at = self.step, time.monotonic()
         window_start, window_step = time.monotonic(), self.step
         try:
@@ -209,7 +219,7 @@ class TrainingLoop:
             "scaler": scaler.state_dict() if scaler is not None else None,
             "config": asdict(self.run_config),
         }
-        tensors = {
+        tensors: dict[str, dict[str, torch.Tensor]] = {
             "weights": dict(zip(names, self._parameters, strict=True)),
             "average": dict(zip(names, self._average, strict=True)),
             "optimizer": optimizer_tensors(self.optimizer),
@@ -224,7 +234,7 @@ class TrainingLoop:
             return
         if not resume:
             raise LotusError(
-                f"{self.folder} already holds a training run: pass --resume to continue it, or give [output] another dir."
+                f"{self.folder} already holds a training run: continue it with --resume, or change [output] dir."
             )
         tensors, state = load_checkpoint(found[-1])
         _check_same_run(asdict(self.run_config), state["config"], self.folder)
@@ -264,6 +274,4 @@ def _hardware(accelerator: Accelerator) -> str:
 
 
 def _is_main_thread() -> bool:
-    import threading
-
     return threading.current_thread() is threading.main_thread()

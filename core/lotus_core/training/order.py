@@ -1,4 +1,4 @@
-"""Everything random about training as a pure function of (seed, position), so that resuming needs only a step number."""
+"""Everything random about training as a function of (seed, position): resuming needs only a step number."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def uniform(seed: int, numbers: Sequence[int], purpose: str) -> np.ndarray:
 
 
 class Draw(NamedTuple):
-    """One drawn sample: which source and item, mirrored or not, and its number in the run (unique, counts all processes)."""
+    """A drawn sample: its source and item, mirrored or not, and its number in the run, counted over all processes."""
 
     source: int
-    index: int
+    item: int
     flip: bool
     number: int
 

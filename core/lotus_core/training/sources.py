@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -40,12 +41,11 @@ def open_source(config: SourceConfig) -> SampleSource:
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in config.args.items()}
     for key in arguments:
         if key not in parameters:
-            raise LotusError(
-                f'The data source "{config.name}" has no argument {key}; it takes {", ".join(parameters)}.'
-            )
+            near = difflib.get_close_matches(key, [*parameters, "probability", "path"], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(parameters)}."
+            raise LotusError(f'The data source "{config.name}" has no argument {key}; {hint}')
     if config.path:
-        first = next(iter(parameters))
-        arguments[first] = config.path
+        arguments[next(iter(parameters))] = config.path  # every class that reads files takes their folder first
     try:
         source: SampleSource = cls(**arguments)
     except TypeError as error:
@@ -67,7 +67,7 @@ class SampleItems(Dataset[dict[str, Any]]):
         self.sources, self.task, self.space = sources, task, space
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        sample = self.sources[draw.source][draw.index]
+        sample = self.sources[draw.source][draw.item]
         if draw.flip:
             sample = flip(sample)
         return {
@@ -83,7 +83,7 @@ def loader(items: Dataset[Any], order: DataOrder, start: int, end: int, workers:
     return iter(
         DataLoader(
             items,
-            batch_sampler=order.batches(start, end),  # type: ignore[arg-type]
+            batch_sampler=order.batches(start, end),
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
         )

@@ -1,7 +1,7 @@
 """Checkpoints of a training run: written whole or not at all, never pickled.
 
 A checkpoint is a folder `checkpoints/step-00001000/` of safetensors (weights, averaged weights, optimiser) and a
-`state.json`. It is written under a temporary name, flushed to disk and renamed, so a kill leaves the previous one intact.
+`state.json`. It is written under a temporary name, flushed to disk and renamed: a kill leaves the one before intact.
 """
 
 from __future__ import annotations
@@ -24,24 +24,33 @@ _PREFIX, _PARTIAL = "step-", ".partial-"
 def save_checkpoint(
     folder: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any], keep: int
 ) -> Path:
-    """Write `tensors` (file stem → name → tensor) and `state` (JSON) for `step`, then drop all but the newest `keep`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{_PARTIAL}{step:08d}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for stem, named in tensors.items():
-        save_file({name: t.detach().cpu().contiguous() for name, t in named.items()}, partial / f"{stem}.safetensors")
-    (partial / "state.json").write_text(json.dumps({**state, "step": step}))
-    for file in partial.iterdir():
-        _flush(file)
-    _flush(partial)
+    """Write `tensors` (file stem → name → tensor) and `state` (JSON) of `step`; drop all but the newest `keep`.
+
+    Raises LotusError where the disk is full or the folder cannot be written.
+    """
     final = folder / f"{_PREFIX}{step:08d}"
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
-    _flush(folder)
+    try:
+        _write(folder / f"{_PARTIAL}{step:08d}", final, tensors, {**state, "step": step})
+    except (OSError, SafetensorError) as error:
+        raise LotusError(f"Cannot write the training checkpoint {final} ({error}): free space, then resume.") from error
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _write(partial: Path, final: Path, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> None:
+    for left_over in final.parent.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for stem, named in tensors.items():
+        save_file({name: t.detach().cpu().contiguous() for name, t in named.items()}, partial / f"{stem}.safetensors")
+    (partial / "state.json").write_text(json.dumps(state))
+    for file in partial.iterdir():
+        _flush(file)
+    _flush(partial)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(partial, final)
+    _flush(final.parent)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -55,7 +64,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
         state = json.loads((path / "state.json").read_text())
         return {file.stem: load_file(file) for file in path.glob("*.safetensors")}, state
     except (OSError, ValueError, SafetensorError) as error:
-        raise LotusError(f"The training checkpoint {path} cannot be read ({error}): delete it to use the one before.") from error
+        raise LotusError(
+            f"The training checkpoint {path} cannot be read ({error}): delete it to use the one before."
+        ) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

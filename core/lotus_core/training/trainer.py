@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
-from torch import nn
 
 from ..errors import LotusError
 from ..model import LotusModel
@@ -49,12 +50,10 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
         accelerator.num_processes,
     )
     accumulation = run.optim.gradient_accumulation
-    batches = loader(
-        batch_items, order, loop.step * accumulation, run.optim.steps * accumulation, run.data.workers
-    )
+    batches = loader(batch_items, order, loop.step * accumulation, run.optim.steps * accumulation, run.data.workers)
     trained_steps = training_timesteps(run.protocol.training_timesteps, run.scheduler.num_train_timesteps)
 
-    def losses(number: int, unet: nn.Module) -> dict[str, torch.Tensor]:
+    def losses(number: int, unet: Callable[..., Any]) -> dict[str, torch.Tensor]:
         batch = next(batches)
         numbers = batch["number"].tolist()
         if not run.data.cache_latents:
@@ -125,5 +124,6 @@ def _check_sizes(model: LotusModel, sizes: list[torch.Size]) -> None:
     for height, width in sizes:
         if height % model.latent_factor or width % model.latent_factor:
             raise LotusError(
-                f"Samples of {width}×{height} pixels do not divide by the autoencoder's {model.latent_factor}: choose another size."
+                f"Samples of {width}×{height} pixels do not divide by the autoencoder's {model.latent_factor}:"
+                " choose another size."
             )

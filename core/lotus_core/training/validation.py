@@ -11,6 +11,8 @@ from accelerate import Accelerator
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from ..data.sample import Sample
+from ..evaluation.alignment import aligned_depth
+from ..evaluation.metrics import depth_metrics, normal_metrics
 from ..model import LotusModel
 from .annotation import annotation, annotation_mask
 from .config import RunConfig
@@ -35,10 +37,10 @@ def validate(
 ) -> dict[str, float]:
     """Means over the first `validation_samples` samples of each source.
 
-    Returns annotation_loss and reconstruction_loss (latent), and for depth `abs_rel` (of depth, after the best affine fit
-    in the model's space), for normals `mean_angle` in degrees. Noise is the same at every validation.
+    Returns, each with the prefix validation_: annotation_loss and reconstruction_loss in latents, and what `map_error`
+    measures. Noise is the same at every validation.
     """
-    sums: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     rows: list[list[torch.Tensor]] = []
     count = 0
     for source in sources:
@@ -59,19 +61,17 @@ def validate(
                 "annotation_loss": float(masked_mse(predicted, latents["annotation"], latents["mask"])),
                 "reconstruction_loss": float(masked_mse(again, latents["image"], None)),
             }
-            if run.model.task == "depth":
-                values["abs_rel"] = aligned_abs_rel(picture.mean(0), sample, run.model.space)
-            else:
-                values["mean_angle"] = mean_angle(picture, sample)
+            if sample.valid.any():
+                values |= map_error(picture, sample, run)
             for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value
+                found.setdefault(name, []).append(value)
             if len(rows) < SHEET_ROWS:
                 shown = picture.mean(0).expand(3, -1, -1) if run.model.task == "depth" else F.normalize(picture, dim=0)
                 rows.append([sample.image, truth, shown])
             count += 1
     if sheet is not None and rows:
         save_contact_sheet(rows, sheet)
-    return {f"validation_{name}": total / count for name, total in sums.items()}
+    return {f"validation_{name}": sum(values) / len(values) for name, values in found.items()}
 
 
 def predict_latents(
@@ -98,23 +98,14 @@ def predict_latents(
     return state
 
 
-def aligned_abs_rel(prediction: torch.Tensor, sample: Sample, space: str) -> float:
-    """Mean |z' − z| / z over valid pixels, z' from the least-squares affine fit of the prediction in `space`."""
-    valid = sample.valid
-    if not valid.any():
-        return 0.0
-    z = sample.depth[valid].double()
-    target = 1 / z if space == "disparity" else z
-    design = torch.stack([prediction[valid].double(), torch.ones_like(z)], dim=1)
-    fit = design @ torch.linalg.lstsq(design, target[:, None]).solution
-    fitted = fit[:, 0].clamp_min(float(target.min()) / 10)
-    depth = 1 / fitted if space == "disparity" else fitted
-    return float(((depth - z).abs() / z).mean())
-
-
-def mean_angle(prediction: torch.Tensor, sample: Sample) -> float:
-    """Mean angle in degrees between predicted and true normals over valid pixels."""
-    if not sample.valid.any():
-        return 0.0
-    cosine = (F.normalize(prediction, dim=0) * sample.normals).sum(0)[sample.valid].clamp(-1, 1)
-    return float(cosine.acos().rad2deg().mean())
+def map_error(picture: torch.Tensor, sample: Sample, run: RunConfig) -> dict[str, float]:
+    """`abs_rel` of a decoded depth picture after affine alignment, or `mean_angle` in degrees of decoded normals."""
+    mask = sample.valid.numpy()
+    if run.model.task == "normal":
+        normals, truth = (x.permute(1, 2, 0).numpy() for x in (picture, sample.normals))
+        return {"mean_angle": normal_metrics(normals, truth, mask)["mean"]}
+    depth = sample.depth.numpy()
+    values = ((picture.mean(0) + 1) / 2).clamp(0, 1).numpy()
+    near, far = float(depth[mask].min()), float(depth[mask].max())
+    aligned = aligned_depth(values, run.model.space, depth, mask, near, far)
+    return {"abs_rel": depth_metrics(aligned, depth, mask)["abs_rel"]}

@@ -1,0 +1,166 @@
+"""Eq. 6, its latent mask and the time-steps of Eq. 5, against loops written from the paper."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lotus_core.training.config import ProtocolConfig
+from lotus_core.training.loss import latent_mask, masked_mse, protocol_losses, training_timesteps
+
+SD2 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+LABELS = {"y": [math.sin(1), 0.0, math.cos(1), 1.0], "x": [0.0, math.sin(1), 1.0, math.cos(1)]}
+
+
+class Recorder:
+    """Stands for the U-Net: keeps its inputs and answers with numbers that are not its inputs."""
+
+    def __call__(
+        self, latents: torch.Tensor, t: torch.Tensor, prompt: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        self.latents, self.t, self.prompt, self.labels = latents, t, prompt, labels
+        self.answer = 0.3 * latents[:, :4] - 0.1 * labels.sum(dim=1)[:, None, None, None] + 0.05
+        return self.answer
+
+
+def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    image, annotation = torch.randn(2, 3, 4, 5, 6, generator=generator)
+    mask = torch.rand(3, 1, 5, 6, generator=generator) > 0.4
+    return image, annotation, mask, torch.randn(6, 4, 5, 6, generator=generator)
+
+
+def mean_square_by_hand(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> float:
+    total, count = 0.0, 0
+    for index in np.ndindex(prediction.shape):
+        b, _, y, x = index
+        if mask is None or mask[b, 0, y, x]:
+            total += (float(prediction[index]) - float(target[index])) ** 2
+            count += 1
+    return total / count
+
+
+def z_at_the_last_step(clean: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    kept = np.prod(1 - betas)
+    return math.sqrt(kept) * clean + math.sqrt(1 - kept) * noise
+
+
+def test_equation_6_of_lotus_g() -> None:
+    image, annotation, mask, noise = batch()
+    unet = Recorder()
+    prompt = torch.arange(6.0).reshape(1, 2, 3)
+    found = protocol_losses(
+        unet, image, annotation, mask, prompt, noise, torch.full((3,), 999), DDPMScheduler(**SD2), ProtocolConfig()
+    )
+    assert torch.equal(unet.latents[:, :4], torch.cat([image, image]))  # the image comes first
+    noisy = z_at_the_last_step(torch.cat([annotation, image]).numpy(), noise.numpy())
+    assert np.abs(unet.latents[:, 4:].numpy() - noisy).max() < 1e-5
+    assert unet.t.tolist() == [999] * 6
+    assert torch.equal(unet.prompt, prompt.expand(6, -1, -1))
+    assert np.allclose(unet.labels.numpy(), [LABELS["y"]] * 3 + [LABELS["x"]] * 3)
+    answer = unet.answer.numpy()
+    annotation_term = mean_square_by_hand(answer[:3], annotation.numpy(), mask.numpy())
+    reconstruction_term = mean_square_by_hand(answer[3:], image.numpy(), None)
+    assert float(found.annotation) == pytest.approx(annotation_term, rel=1e-5)
+    assert found.reconstruction is not None
+    assert float(found.reconstruction) == pytest.approx(reconstruction_term, rel=1e-5)
+    assert float(found.total) == pytest.approx(annotation_term + reconstruction_term, rel=1e-5)
+
+
+def test_equation_6_of_lotus_d_sees_the_image_alone() -> None:
+    image, annotation, mask, _ = batch()
+    unet = Recorder()
+    found = protocol_losses(
+        unet,
+        image,
+        annotation,
+        mask,
+        torch.zeros(1, 2, 3),
+        None,
+        torch.full((3,), 999),
+        DDPMScheduler(),
+        ProtocolConfig(),
+    )
+    assert torch.equal(unet.latents, torch.cat([image, image]))
+    answer = unet.answer.numpy()
+    by_hand = mean_square_by_hand(answer[:3], annotation.numpy(), mask.numpy())
+    by_hand += mean_square_by_hand(answer[3:], image.numpy(), None)
+    assert float(found.total) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_without_the_detail_preserver_only_the_annotation_is_predicted() -> None:
+    image, annotation, mask, noise = batch()
+    unet = Recorder()
+    protocol = ProtocolConfig(detail_preserver=False)
+    found = protocol_losses(
+        unet, image, annotation, mask, torch.zeros(1, 2, 3), noise[:3], torch.full((3,), 999), DDPMScheduler(), protocol
+    )
+    assert len(unet.latents) == 3
+    assert found.reconstruction is None
+    assert float(found.total) == float(found.annotation)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+def test_the_other_parameterisations_of_table_3(prediction: str) -> None:
+    image, annotation, mask, noise = batch()
+    kept = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)[[0, 400, 999]][:, None, None, None]
+    target = noise[:3].numpy()
+    if prediction == "v":
+        target = np.sqrt(kept) * target - np.sqrt(1 - kept) * annotation.numpy()
+    unet = Recorder()
+    found = protocol_losses(
+        unet,
+        image,
+        annotation,
+        mask,
+        torch.zeros(1, 2, 3),
+        noise,
+        torch.tensor([0, 400, 999]),
+        DDPMScheduler(**SD2),
+        ProtocolConfig(prediction=prediction),  # type: ignore[arg-type]
+    )
+    by_hand = mean_square_by_hand(unet.answer[:3].numpy(), target, mask.numpy())
+    assert float(found.annotation) == pytest.approx(by_hand, rel=1e-4)
+
+
+@given(st.integers(1, 3), st.sampled_from([2, 4, 8]), st.floats(0, 0.2), st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_a_latent_is_valid_only_where_all_its_pixels_are(count: int, factor: int, missing: float, seed: int) -> None:
+    valid = np.random.default_rng(seed).random((count, 3 * factor, 2 * factor)) >= missing
+    found = latent_mask(torch.from_numpy(valid), factor).numpy()
+    assert found.shape == (count, 1, 3, 2)
+    for b, _, y, x in np.ndindex(found.shape):
+        block = valid[b, y * factor : (y + 1) * factor, x * factor : (x + 1) * factor]
+        assert found[b, 0, y, x] == block.all()
+
+
+def test_masked_numbers_do_not_matter_and_an_empty_mask_gives_zero() -> None:
+    prediction, target = torch.zeros(1, 4, 2, 2), torch.ones(1, 4, 2, 2)
+    target[..., 1] = torch.nan
+    mask = torch.tensor([[[[True, False], [True, False]]]])
+    assert masked_mse(prediction, target, mask) == 1
+    prediction.requires_grad_()
+    nothing = masked_mse(prediction, torch.ones(1, 4, 2, 2), torch.zeros_like(mask))
+    nothing.backward()
+    assert nothing == 0
+    assert prediction.grad is not None
+    assert float(prediction.grad.abs().max()) == 0
+
+
+def test_the_loss_is_float32_even_for_bfloat16_predictions() -> None:
+    assert (
+        masked_mse(torch.zeros(1, 4, 2, 2, dtype=torch.bfloat16), torch.ones(1, 4, 2, 2), None).dtype == torch.float32
+    )
+
+
+def test_equation_5_ends_at_the_last_step() -> None:
+    assert training_timesteps(1, 1000).tolist() == [999]
+    assert training_timesteps(4, 1000).tolist() == [249, 499, 749, 999]
+    assert training_timesteps(1000, 1000).tolist() == list(range(1000))

@@ -1,0 +1,230 @@
+"""Short runs: overfitting, the protocol's switches, kill and resume, cached latents, two processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from safetensors.torch import load_file
+
+from lotus_core.checkpoints import load_model
+from lotus_core.errors import LotusError
+from lotus_core.training import latents
+from lotus_core.training.autoencoder import latent_scale, train_autoencoder
+from lotus_core.training.config import RunConfig, SourceConfig
+from lotus_core.training.sources import open_source
+from lotus_core.training.state import checkpoints, load_checkpoint
+from lotus_core.training.trainer import train_model
+
+from .training_runs import autoencoder_config, log_lines, losses, run_config, write_ingredients
+
+FORK = multiprocessing.get_context("fork")  # a child starts at once: nothing is imported again
+
+
+@pytest.fixture(scope="module")
+def ingredients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)  # before the first fork: no pool of threads that a child would lack
+    folder = tmp_path_factory.mktemp("ingredients")
+    write_ingredients(folder)
+    return folder
+
+
+def test_200_steps_overfit_8_samples(ingredients: Path, tmp_path: Path) -> None:
+    path = train_model(
+        run_config(
+            ingredients,
+            tmp_path,
+            data={"cache_latents": True, "flip": False},
+            optim={"steps": 200, "batch_size": 8, "lr": 4e-3, "warmup_steps": 20, "ema_decay": 0.9, "seed": 1},
+            log={"every": 20, "checkpoint_every": 100, "validation_every": 200, "validation_samples": 8},
+        )
+    )
+    curve = losses(tmp_path)
+    assert curve[200] < 0.15 * curve[20], curve
+    last = log_lines(tmp_path)[-1]
+    assert last["validation_annotation_loss"] < 0.2
+    model = load_model(path, device="cpu")
+    assert (model.variant, model.info.task, model.info.space, model.info.resolution) == ("g", "depth", "disparity", 48)
+    record = model.info.training
+    assert (record["seed"], record["steps"]) == (1, 200)
+    assert record["config"]["optim"]["lr"] == 4e-3
+    assert record["hours"] >= 0
+    assert "cpu" in record["hardware"]
+    with Image.open(tmp_path / "validation" / "step-00000200.png") as sheet:
+        assert sheet.size == (3 * 48, 8 * 32)  # image, truth, prediction
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"model": {"variant": "d"}},
+        {"model": {"task": "normal"}},
+        {"model": {"space": "depth"}, "scheduler": {"rescale_betas_zero_snr": True}},
+        {"protocol": {"detail_preserver": False}},
+        {"protocol": {"prediction": "v", "training_timesteps": 10}},
+        {"protocol": {"prediction": "epsilon", "training_timesteps": 1000}},
+        {"optim": {"gradient_accumulation": 2, "gradient_checkpointing": True, "channels_last": True}},
+    ],
+    ids=["lotus-d", "normal", "depth space", "no preserver", "v", "epsilon", "accumulation"],
+)
+def test_every_switch_of_the_protocol_trains(ingredients: Path, tmp_path: Path, sections: dict[str, Any]) -> None:
+    sections = {**sections, "log": {"validation_every": 2, "validation_samples": 1}}
+    sections["optim"] = {"steps": 2, **sections.get("optim", {})}
+    path = train_model(run_config(ingredients, tmp_path, **sections))
+    assert load_model(path, device="cpu").variant == sections.get("model", {}).get("variant", "g")
+    measured = log_lines(tmp_path)[-1]
+    metric = "mean_angle" if sections.get("model", {}).get("task") == "normal" else "abs_rel"
+    assert measured[f"validation_{metric}"] > 0
+
+
+def test_accumulated_gradients_equal_one_larger_batch(ingredients: Path, tmp_path: Path) -> None:
+    large = run_config(ingredients, tmp_path / "large", optim={"batch_size": 4})
+    small = run_config(ingredients, tmp_path / "small", optim={"batch_size": 2, "gradient_accumulation": 2})
+    for run in (large, small):
+        train_model(run)
+    assert losses(tmp_path / "small") == pytest.approx(losses(tmp_path / "large"), rel=1e-4)
+
+
+def test_killed_runs_resume_to_the_same_curve(ingredients: Path, tmp_path: Path) -> None:
+    settings: dict[str, dict[str, Any]] = {
+        "optim": {"steps": 40},
+        "log": {"checkpoint_every": 3, "validation_every": 10, "validation_samples": 1},
+    }
+    train_model(run_config(ingredients, tmp_path / "whole", **settings))
+    output = tmp_path / "killed"
+    run = run_config(ingredients, output, **settings)
+    rng = random.Random(os.getpid())
+    for target in (5, 16, 28):
+        child = FORK.Process(target=train_model, args=(run, True))
+        child.start()
+        before = max((checkpoint_step(p) for p in checkpoints(output / "checkpoints")), default=0)
+        while child.is_alive() and not ((output / "log.jsonl").exists() and max(losses(output), default=0) >= target):
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.1)
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        reached = max(losses(output))
+        kept = checkpoint_step(checkpoints(output / "checkpoints")[-1])
+        assert kept > before
+        assert reached - kept <= 3
+        load_checkpoint(checkpoints(output / "checkpoints")[-1])
+    train_model(run, resume=True)
+    assert losses(output) == losses(tmp_path / "whole")
+    whole, killed = (load_file(tmp_path / name / "tiny.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert [line for line in log_lines(output) if "validation_abs_rel" in line] == [
+        line for line in log_lines(tmp_path / "whole") if "validation_abs_rel" in line
+    ]
+
+
+def checkpoint_step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def test_a_termination_signal_saves_the_step_that_is_done(ingredients: Path, tmp_path: Path) -> None:
+    run = run_config(ingredients, tmp_path, optim={"steps": 100_000}, log={"checkpoint_every": 100_000})
+    child = FORK.Process(target=train_model, args=(run,))
+    child.start()
+    while not ((tmp_path / "log.jsonl").exists() and max(losses(tmp_path), default=0) >= 3):
+        time.sleep(0.01)
+    child.terminate()
+    child.join(15)
+    assert child.exitcode == 0
+    (saved,) = checkpoints(tmp_path / "checkpoints")
+    assert checkpoint_step(saved) == max(losses(tmp_path))
+
+
+def test_a_folder_with_another_run_is_not_overwritten(ingredients: Path, tmp_path: Path) -> None:
+    train_model(run_config(ingredients, tmp_path, optim={"steps": 2}))
+    with pytest.raises(LotusError, match="already holds a training run"):
+        train_model(run_config(ingredients, tmp_path, optim={"steps": 2}))
+    other = run_config(ingredients, tmp_path, model={"task": "normal"})
+    with pytest.raises(LotusError, match=r"\[model\] of the config differs"):
+        train_model(other, resume=True)
+
+
+def test_checkpoints_hold_the_moving_average_and_old_ones_go(ingredients: Path, tmp_path: Path) -> None:
+    train_model(
+        run_config(ingredients, tmp_path, optim={"steps": 5, "ema_decay": 0.3}, log={"checkpoint_every": 1, "keep": 2})
+    )
+    found = checkpoints(tmp_path / "checkpoints")
+    assert [checkpoint_step(path) for path in found] == [4, 5]
+    (before, _), (after, _) = map(load_checkpoint, found)
+    name = "conv_in.weight"
+    expected = 0.3 * before["average"][name] + 0.7 * after["weights"][name]
+    assert float((after["average"][name] - expected).abs().max()) < 1e-6
+    exported = load_file(tmp_path / "tiny.safetensors")[f"unet.{name}"].float()
+    assert float((exported - after["average"][name]).abs().max()) < 1e-3  # fp16
+    assert not list(tmp_path.rglob("*.pt")) + list(tmp_path.rglob("*.bin"))  # nothing is pickled
+
+
+def test_cached_latents_give_the_loss_of_encoding_on_the_fly(
+    ingredients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = []
+    encode = latents.encode_batch
+    monkeypatch.setattr(latents, "encode_batch", lambda *args: encoded.append(1) or encode(*args))
+    curves = []
+    for name, cached in (("live", False), ("cached", True)):
+        train_model(run_config(ingredients, tmp_path / name, model={"task": "normal"}, data={"cache_latents": cached}))
+        curves.append(losses(tmp_path / name))
+    assert curves[1] == pytest.approx(curves[0], rel=2e-3)  # float16 keeps 11 bits
+    assert len(encoded) == 8
+    more = run_config(
+        ingredients, tmp_path / "cached", model={"task": "normal"}, data={"cache_latents": True}, optim={"steps": 5}
+    )
+    train_model(more, resume=True)
+    assert len(encoded) == 8  # nothing is encoded twice
+
+
+def test_two_processes_are_one_run_of_twice_the_batch(ingredients: Path, tmp_path: Path) -> None:
+    train_model(run_config(ingredients, tmp_path / "one", optim={"batch_size": 4}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = run_config(ingredients, tmp_path / "two", optim={"batch_size": 2})
+    children = [FORK.Process(target=train_as, args=(run, rank, port)) for rank in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+def train_as(run: RunConfig, rank: int, port: int) -> None:
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # what the parent set up for one process
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    train_model(run)
+
+
+def test_an_autoencoder_learns_and_states_its_scale(ingredients: Path, tmp_path: Path) -> None:
+    run = autoencoder_config(
+        ingredients,
+        tmp_path,
+        optim={"steps": 60, "batch_size": 8, "lr": 3e-3},
+        log={"every": 10, "checkpoint_every": 30, "validation_every": 30, "validation_samples": 8},
+    )
+    folder = train_autoencoder(run)
+    curve = losses(tmp_path)
+    assert curve[60] < 0.7 * curve[10]
+    first, last = (line for line in log_lines(tmp_path) if "psnr_depth" in line)
+    assert all(last[f"psnr_{kind}"] > first[f"psnr_{kind}"] for kind in ("image", "depth", "normal"))
+    vae = AutoencoderKL.from_pretrained(folder)
+    source = open_source(SourceConfig("cache", str(ingredients / "scenes")))
+    with torch.no_grad():
+        assert vae.config.scaling_factor == pytest.approx(latent_scale(vae, [source], 8), rel=1e-4)
