@@ -4,7 +4,7 @@
 set -euo pipefail
 scenes="python -m lotus_core.data.cache"
 $scenes runs/scenes/small --count 7250 --height 96 --width 128 --seed 1
-$scenes runs/scenes/large --count 2250 --height 192 --width 256 --seed 2
+$scenes runs/scenes/large --count 2750 --height 192 --width 256 --seed 2
 $scenes runs/scenes/held-out --count 64 --height 192 --width 256 --seed 3
 lotus train configs/tiny-autoencoder.toml --resume
 for task in depth normal; do
