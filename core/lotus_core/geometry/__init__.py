@@ -7,14 +7,19 @@ from .mesh import Mesh
 from .perspective import grid_mesh, point_cloud
 from .preview import render_preview
 from .relief import check_printable, relief_mesh
+from .scene import Scene, SceneOptions, build_scene, read_sidecar
 
 __all__ = [
     "Camera",
     "Mesh",
+    "Scene",
+    "SceneOptions",
+    "build_scene",
     "check_printable",
     "decimate",
     "grid_mesh",
     "point_cloud",
+    "read_sidecar",
     "relief_mesh",
     "render_preview",
     "save_mesh",

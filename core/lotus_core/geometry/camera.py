@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -106,6 +107,14 @@ class Camera:
         if image.shape[:2] != (self.height, self.width):
             found = f"{image.shape[1]}×{image.shape[0]}" if image.ndim >= 2 else str(image.shape)
             raise LotusError(f"The map is {found} and the camera {self.width}×{self.height}; use `camera.resized`.")
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Camera:
+        """What `to_dict` wrote. Raises LotusError when something is missing or no number."""
+        try:
+            return cls(int(record["width"]), int(record["height"]), float(record["focal_px"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise LotusError("The camera record needs width, height and focal_px; save the scene again.") from error
 
     def to_dict(self) -> dict[str, float]:
         """For JSON: size, focal length in pixels, both fields of view."""

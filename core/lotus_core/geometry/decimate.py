@@ -15,7 +15,7 @@ def decimate(mesh: Mesh, target_faces: int, camera: Camera | None = None) -> Mes
     """Collapse edges by quadric error (Garland & Heckbert 1997; the package fast-simplification) down to a face budget.
 
     Flat parts lose faces first, so the density follows the curvature. Open borders, the silhouettes of a cut surface,
-    keep every vertex as long as they fit into the budget.
+    keep every vertex as long as the budget allows.
 
     camera: the camera of a perspective mesh. The work is then done in image coordinates and inverse distance, where
     planes stay planes: the error is even over the picture instead of growing with the distance, and the UVs are
@@ -44,6 +44,8 @@ def decimate(mesh: Mesh, target_faces: int, camera: Camera | None = None) -> Mes
     points, faces = fast_simplification.simplify(
         old, np.ascontiguousarray(triangles), target_count=int(target_faces), preserve_border=bool(keep_border)
     )
+    if keep_border and len(faces) > target_faces:  # what is left is border; the budget comes first
+        points, faces = fast_simplification.simplify(points, faces, target_count=int(target_faces))
     vertices = _from_working_space(points, camera, scale)
     from scipy.spatial import cKDTree
 

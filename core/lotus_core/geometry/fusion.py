@@ -89,6 +89,34 @@ def fuse_normals(
     return np.where(inside, np.exp(fused), z).astype(np.float32)
 
 
+def smooth_depth(
+    z: np.ndarray, std: np.ndarray, valid: np.ndarray | None = None, *, reach_px: float = 3.0, cut: float = 0.04
+) -> np.ndarray:
+    """Smooth where the model is unsure, keep where it is sure; float32 H×W.
+
+    A membrane over 1 / z, in which planes are flat and so stay as they are, anchored by the certainty of each pixel and
+    torn at depth edges (`cut`). reach_px: how far it smooths at the median of `std`. z: H×W > 0. Pixels outside `valid`
+    come back unchanged. Raises LotusError for sizes that differ.
+    """
+    z = np.asarray(z, np.float32)
+    if std.shape != z.shape:
+        raise LotusError("The uncertainty map and the depth map differ in size; resize one of them.")
+    inside = np.isfinite(z) & (z > 0) & (True if valid is None else valid)
+    if not inside.any():
+        return z
+    disparity = np.where(inside, 1 / np.where(inside, z, 1), 0).astype(np.float32)
+    weights = []
+    for axis in (1, 0):
+        (first, second), (here, there) = _ends(disparity, axis), _ends(inside, axis)
+        whole = here & there & (np.maximum(first, second) <= np.minimum(first, second) * np.float32(1 + cut))
+        weights.append(whole.astype(np.float32))
+    typical = max(float(np.median(std[inside])), 1e-9)
+    anchor = np.where(inside, 1 / (reach_px**2 * np.square(std / typical) + 1e-3), 0).astype(np.float32)
+    still = np.zeros_like(weights[0]), np.zeros_like(weights[1])
+    smooth = solve_weighted(still, (weights[0], weights[1]), anchor, disparity, disparity, iterations=30)
+    return np.where(inside, 1 / np.where(inside, np.maximum(smooth, 1e-12), 1), z).astype(np.float32)
+
+
 def uncertainty_weight(std: np.ndarray, scale: float | None = None) -> np.ndarray:
     """Weights for fusion from an uncertainty map, float32 H×W in (0, 1]: 1 / (1 + (std / scale)²).
 

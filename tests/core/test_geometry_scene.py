@@ -1,0 +1,128 @@
+"""From maps to files in one call."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from lotus_core.errors import LotusError
+from lotus_core.geometry import Camera, SceneOptions, build_scene, check_printable, read_sidecar
+from lotus_core.geometry.fusion import smooth_depth
+from lotus_core.maps import Depth, Normals, Uncertainty
+
+from .scenes import ball_scene
+
+WIDTH, HEIGHT = 160, 120
+TRUTH = ball_scene(WIDTH, HEIGHT)
+FAR = float(TRUTH.z.max() / TRUTH.z.min())
+PHOTO = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+
+def maps() -> tuple[Depth, Normals, Uncertainty]:
+    near, far = TRUTH.z.min(), TRUTH.z.max()
+    depth = Depth(((1 / TRUTH.z - 1 / far) / (1 / near - 1 / far)).clip(0, 1), "disparity")
+    std = np.where(TRUTH.part == 2, 0.05, 0.01).astype(np.float32)
+    return depth, Normals(TRUTH.normals, "opengl").to("lotus"), Uncertainty(std, depth, 10, "depth")
+
+
+def test_the_defaults_make_a_scene_that_opens(tmp_path: Path) -> None:
+    depth, normals, uncertainty = maps()
+    scene = build_scene(depth, PHOTO, normals, uncertainty, SceneOptions(fov_deg=60, far=FAR))
+    mesh = scene.mesh
+    truth = TRUTH.camera.unproject(TRUTH.z / TRUTH.z.min()).reshape(-1, 3)[mesh.attributes["pixel"]]
+    assert np.median(np.linalg.norm(mesh.vertices - truth, axis=1)) < 0.01
+    assert np.allclose(mesh.attributes["uncertainty"], uncertainty.std.ravel()[mesh.attributes["pixel"]])
+    for suffix in (".glb", ".ply", ".obj"):
+        paths = scene.save(tmp_path / f"room{suffix}", model="test")
+        assert [path.name for path in paths] == [f"room{suffix}", "room.scene.json"]
+        assert trimesh.load(paths[0]) is not None
+    record = read_sidecar(tmp_path / "room.scene.json")
+    assert record["camera"] == scene.camera
+    assert record["model"] == "test"
+    assert record["options"]["far"] == FAR
+
+
+def test_every_mode_and_option() -> None:
+    depth, normals, uncertainty = maps()
+    light = build_scene(depth, PHOTO, normals, None, SceneOptions(fov_deg=60, far=FAR, target_faces=4000))
+    assert len(light.mesh.faces) <= 4000
+    assert light.normal_map is not None
+    points = build_scene(depth, PHOTO, normals, uncertainty, SceneOptions(mode="points", stride=3))
+    assert len(points.mesh.faces) == 0
+    assert "color" in points.mesh.attributes
+    solid = build_scene(depth, PHOTO, options=SceneOptions(mode="relief", base_mm=2, width_mm=80))
+    assert check_printable(solid.mesh).ok
+    assert solid.camera is None
+    whole = build_scene(depth, PHOTO)
+    no_sky = build_scene(depth, PHOTO, options=SceneOptions(sky=0.05))
+    assert len(no_sky.mesh.vertices) < len(whole.mesh.vertices)
+    sure = build_scene(depth, PHOTO, None, uncertainty, SceneOptions(max_std=0.02))
+    assert not (TRUTH.part.ravel()[sure.mesh.attributes["pixel"]] == 2).any()
+    found = build_scene(depth, PHOTO, normals, options=SceneOptions(far=None))
+    assert found.camera is not None
+    assert found.camera.horizontal_fov_deg == pytest.approx(60, abs=4)
+    assert found.record["far"] == pytest.approx(FAR, rel=0.1)
+    quads = build_scene(depth, PHOTO, options=SceneOptions(quads=True))
+    assert quads.mesh.faces.shape[1] == 4
+
+
+def test_maps_of_another_size_are_resized_to_the_photo() -> None:
+    depth, normals, uncertainty = maps()
+    scene = build_scene(depth.resize((60, 80)), PHOTO, normals.resize((90, 120)), uncertainty.resize((30, 40)))
+    assert scene.camera == Camera.default(WIDTH, HEIGHT)
+    assert scene.z is not None
+    assert scene.z.shape == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("values", [np.zeros((HEIGHT, WIDTH)), np.full((HEIGHT, WIDTH), 0.5), np.ones((HEIGHT, WIDTH))])
+def test_constant_depth_is_a_flat_wall(values: np.ndarray) -> None:
+    _, _, uncertainty = maps()
+    zero = Normals(np.zeros((HEIGHT, WIDTH, 3)))
+    scene = build_scene(Depth(values, "disparity"), PHOTO, zero, uncertainty, SceneOptions(smooth_px=2))
+    assert np.ptp(scene.mesh.vertices[:, 2]) < 1e-4 * scene.mesh.vertices[:, 2].min() * -1
+    assert len(scene.mesh.vertices) == HEIGHT * WIDTH
+
+
+def test_impossible_scenes() -> None:
+    depth, _, uncertainty = maps()
+    nothing = Depth(depth.values, "disparity", np.zeros(depth.values.shape, bool))
+    cases = [
+        (nothing, PHOTO, None, SceneOptions()),
+        (depth, PHOTO.astype(np.float32), None, SceneOptions()),
+        (depth, PHOTO, None, SceneOptions(max_std=0.1)),
+        (depth, PHOTO, None, SceneOptions(far=None)),
+        (depth, PHOTO, None, SceneOptions(far=0.5)),
+        (depth, PHOTO, None, SceneOptions(mode="spiral")),  # type: ignore[arg-type]
+        (depth, PHOTO, Uncertainty(uncertainty.std, None, 3, "degrees"), SceneOptions()),
+        (Depth(np.zeros((1, 50)), "depth"), PHOTO[:1, :50], None, SceneOptions()),
+    ]
+    for one, photo, std, options in cases:
+        with pytest.raises(LotusError):
+            build_scene(one, photo, None, std, options)
+
+
+def test_sidecars_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "a.scene.json"
+    with pytest.raises(LotusError, match="does not exist"):
+        read_sidecar(path)
+    for text, message in (("{", "not a readable JSON"), ("[]", "not the JSON of a Lotus scene")):
+        path.write_text(text)
+        with pytest.raises(LotusError, match=message):
+            read_sidecar(path)
+    path.write_text(json.dumps({"format": "lotus-scene", "camera": {"width": 3}}))
+    with pytest.raises(LotusError, match="focal_px"):
+        read_sidecar(path)
+
+
+def test_smoothing_follows_the_uncertainty_and_keeps_edges_and_planes() -> None:
+    noise = np.where(TRUTH.part == 2, 0.01, 0.0) * np.random.default_rng(0).normal(size=TRUTH.z.shape)
+    std = np.where(TRUTH.part == 2, 0.05, 0.001)
+    smooth = smooth_depth(TRUTH.z * (1 + noise), std, reach_px=0.03)
+    ball = TRUTH.part == 2
+    before, after = np.abs(noise[ball]).mean(), np.abs(smooth / TRUTH.z - 1)[ball].mean()
+    assert after < 0.7 * before
+    assert np.abs(smooth / TRUTH.z - 1)[~ball].max() < 1e-3
