@@ -196,7 +196,9 @@ def test_options_that_make_no_sense(
         (["-o", "scene.glb", "--cut", "0"], "--cut"),
         (["-o", "scene.glb", "--fov", "180"], "--fov"),
         (["-o", "scene.glb", "--target-faces", "3"], "--target-faces"),
-        (["-o", "scene.glb", "--mode", "relief", "--fov", "50"], "--mode relief"),
+        (["-o", "scene.glb", "--mode", "relief", "--fov", "50"], "--fov has no meaning"),
+        (["-o", "scene.glb", "--base", "2"], "--mode relief"),
+        (["-o", "scene.glb", "--mode", "points", "--target-faces", "9"], "--target-faces"),
     ],
 )
 def test_mesh_options_that_make_no_sense(

@@ -110,7 +110,7 @@ def test_the_demo(tmp_path: Path) -> None:
     assert done.stderr == ""
     maps = {f"coffee_{name}{end}" for name in ("depth", "normal", "uncertainty") for end in (".png", "_preview.png")}
     written = {path.name for path in out.iterdir()}
-    assert written == maps | {"coffee.json", "overview.png", "scene.glb"}
+    assert written == maps | {"coffee.json", "overview.png", "scene.glb", "scene.scene.json"}
     assert all(name in done.stdout for name in written)
 
     depth = Depth.load(out / "coffee_depth.png")

@@ -156,7 +156,7 @@ def test_mesh_opens_with_one_vertex_per_pixel(
         "100",
     ]
     assert main([*argv, "--quiet"]) == 0
-    assert names(target.parent) == sorted([target.name, *beside])
+    assert names(target.parent) == sorted([target.name, "scene.scene.json", *beside])
     mesh = trimesh.load_mesh(target, process=False)
     assert len(mesh.faces) == 2 * 63 * 95
     x, z = mesh.vertices[:, 0], -mesh.vertices[:, 2]
@@ -173,17 +173,17 @@ def test_mesh_reduced_to_a_budget(tmp_path: Path, photo: str, checkpoints: dict[
     assert 800 <= len(trimesh.load_mesh(target, process=False).faces) <= 1000
 
 
-def test_relief_is_the_flat_picture_raised_by_depth(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
-    target = tmp_path / "relief.glb"
-    argv = ["mesh", photo, "-o", str(target), "--model", checkpoints["depth"], "--mode", "relief", "--quiet"]
-    assert main(argv) == 0
-    low, high = trimesh.load_mesh(target, process=False).bounds
-    assert high[:2] - low[:2] == pytest.approx([95 / 96, 63 / 96])  # between the outermost pixel centres
-    assert low[2] >= 0
-    assert high[2] <= 0.1
+def test_relief_with_a_base_is_a_closed_solid(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+    target = tmp_path / "relief.ply"
+    argv = ["mesh", photo, "-o", str(target), "--model", checkpoints["depth"], "--mode", "relief", "--base", "2"]
+    assert main([*argv, "--quiet"]) == 0
+    solid = trimesh.load_mesh(target, process=False)
+    assert solid.is_watertight
+    assert (solid.bounds[1] - solid.bounds[0])[0] == pytest.approx(100 * 95 / 96)  # outermost pixel centres, mm
+    assert solid.bounds[0][2] == pytest.approx(-2)
 
 
-def test_refining_changes_the_surface_but_not_its_outline(
+def test_a_normal_model_refines_the_surface_along_the_same_rays(
     tmp_path: Path, photo: str, checkpoints: dict[str, str]
 ) -> None:
     def vertices(*options: str) -> np.ndarray:
@@ -192,10 +192,13 @@ def test_refining_changes_the_surface_but_not_its_outline(
         assert main([*argv, *options]) == 0
         return np.asarray(trimesh.load_mesh(target, process=False).vertices)
 
-    plain, refined = vertices(), vertices("--refine", "--model", checkpoints["normal"])
+    plain, refined = vertices("--no-refine"), vertices("--model", checkpoints["normal"])
     assert plain.shape == refined.shape
     assert np.abs(plain - refined).max() > 0.01
     assert plain[:, :2] / plain[:, 2:] == pytest.approx(refined[:, :2] / refined[:, 2:], abs=1e-4)
+    record = json.loads((tmp_path / "scene.scene.json").read_text(encoding="utf-8"))
+    assert record["models"].keys() == {"depth", "normal"}
+    assert record["camera"]["horizontal_fov_deg"] == pytest.approx(55)
 
 
 def test_quiet_prints_nothing(

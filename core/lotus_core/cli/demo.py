@@ -5,18 +5,15 @@ from __future__ import annotations
 import argparse
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .console import Stopwatch, part, progress_bar
 from .options import add_quiet
 from .outputs import OutputFolder
 from .predict import write_maps, write_record
 from .predictors import DEFAULT_SAMPLES, MAPS, Predictors
-from .scene import choose_camera, perspective_mesh, photo_texture
+from .record import photo_pixels
 from .sheet import save_contact_sheet
-
-if TYPE_CHECKING:
-    from ..maps import Depth
 
 PHOTO = "coffee.jpg"  # CC0, see assets/LICENSE.txt
 DEMO_FAR = 4.0  # a table top, not a landscape: its far edge is a few times farther than its near one
@@ -41,7 +38,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Predict all maps of the photo, build a mesh, and show them in one picture."""
-    from ..geometry import render_preview, save_mesh
+    from ..geometry import render_preview
+    from ..geometry.scene import SceneOptions, build_scene
     from ..images import load_image
 
     watch = Stopwatch()
@@ -52,32 +50,32 @@ def run(args: argparse.Namespace) -> None:
     ):
         image = load_image(photo)
         predictors = Predictors(args, [], MAPS)
-        maps = predictors.predict(image, part(progress, 0, 2))
+        maps: dict[str, Any] = predictors.predict(image, part(progress, 0, 2))
         if progress is not None:
             progress(0.75, "mesh")
-        depth: Depth = maps["depth"]  # type: ignore[assignment]
-        camera, _ = choose_camera(image)
-        mesh = perspective_mesh(depth, camera, DEMO_FAR, DEMO_CUT)
-        texture = photo_texture(image)
+        pixels = photo_pixels(image)
+        options = SceneOptions(focal_35mm=image.focal_35mm, far=DEMO_FAR, cut=DEMO_CUT)
+        scene = build_scene(maps["depth"], pixels, None, None, options)
         views = [
-            render_preview(mesh, texture, camera, size=480),
-            render_preview(mesh, None, camera, size=480, shading="clay"),
+            render_preview(scene.mesh, pixels, scene.camera, size=480),
+            render_preview(scene.mesh, None, scene.camera, size=480, shading="clay"),
         ]
         with folder.all_or_nothing() as staging:
             write_maps(maps, staging, photo.stem, args.format)
             write_record(predictors, maps, image, photo, staging, args)
-            save_mesh(mesh, staging / "scene.glb", texture, camera)
+            scene.save(staging / "scene.glb", image=PHOTO)
             captions = zip(("mesh", "mesh without texture"), views, strict=True)
             previews = [(name, values.preview()) for name, values in maps.items()]
-            save_contact_sheet([("photo", texture), *previews, *captions], staging / "overview.png")
+            save_contact_sheet([("photo", pixels), *previews, *captions], staging / "overview.png")
     if not args.quiet:
-        stem = Path(PHOTO).stem
+        stem = photo.stem
+        files_and_meaning = [
+            ("overview.png", "everything in one picture: look at this first"),
+            *((f"{stem}_{name}.png", f"{WHAT_IS[name]}; {stem}_{name}_preview.png in colour") for name in maps),
+            ("scene.glb", f"textured mesh, {len(scene.mesh.vertices):,} vertices, for Blender and other 3D programs"),
+            (f"{stem}.json", "models, conventions, camera, seed and versions; scene.scene.json: those of the mesh"),
+        ]
         print(f"In {args.output}:")
-        print("  overview.png             everything in one picture: look at this first")
-        for name in maps:
-            print(f"  {f'{stem}_{name}.png':<24} {WHAT_IS[name]}; {stem}_{name}_preview.png in colour")
-        print(
-            f"  {'scene.glb':<24} textured mesh, {len(mesh.vertices):,} vertices: opens in Blender and most 3D viewers"
-        )
-        print(f"  {f'{stem}.json':<24} models, conventions, camera, seed, versions")
+        for name, meaning in files_and_meaning:
+            print(f"  {name:<24} {meaning}")
         print(f"Done in {watch}.")

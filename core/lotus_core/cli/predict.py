@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
 from ..errors import Cancelled, LotusError
 from ..progress import Progress
 from .console import Stopwatch, complain, part, progress_bar
 from .options import add_model_options, add_quiet, distinct_stems, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_SAMPLES, MAPS, Predictors
-from .scene import choose_camera
+from .record import choose_camera, versions
 
 if TYPE_CHECKING:
     from ..images import LoadedImage
@@ -159,11 +158,3 @@ def _meaning(values: Depth | Normals | Uncertainty) -> dict[str, Any]:
     """The fields of a map that say how to read its numbers."""
     fields = ("space", "convention", "unit", "samples")
     return {field: getattr(values, field) for field in fields if hasattr(values, field)}
-
-
-def versions() -> dict[str, str]:
-    """Of Python and the packages that decide the numbers."""
-    from importlib.metadata import version
-
-    packages = {name: version(name) for name in ("torch", "diffusers", "numpy", "safetensors")}
-    return {"lotus-geometry": __version__, "python": sys.version.split()[0], **packages}
