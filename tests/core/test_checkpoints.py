@@ -91,6 +91,9 @@ def test_saving_over_a_file_replaces_it_whole_and_leaves_nothing_else(saved: Pat
     shutil.copy(saved, target)
     save_model(tiny_model("d"), target)
     assert read_header(target).metadata["variant"] == "d"
+    (tmp_path / "plain").touch()
+    assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    (tmp_path / "plain").unlink()
     assert os.listdir(tmp_path) == ["m.safetensors"]
 
 

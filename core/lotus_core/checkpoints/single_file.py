@@ -50,7 +50,10 @@ def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dty
     }
     try:
         with atomic_path(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode
             save_file(tensors, temporary, metadata)
+            temporary.chmod(mode)  # safetensors makes files that only their owner can read
     except SafetensorError as error:
         raise LotusError(f"Cannot write {path} ({error}): free some space or choose another folder.") from None
 
