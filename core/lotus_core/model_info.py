@@ -43,8 +43,8 @@ class ModelInfo:
             raise LotusError(f"A depth model needs a space, one of {', '.join(SPACES)}, not {self.space!r}.")
         if self.task == "normal" and self.space is not None:
             raise LotusError(f"A normal model has no depth space, but {self.space!r} was given: leave it out.")
-        if self.resolution < 1:
-            raise LotusError(f"The resolution of a model is a positive number of pixels, not {self.resolution}.")
+        if not isinstance(self.resolution, int) or self.resolution < 1:
+            raise LotusError(f"The resolution of a model is a positive number of pixels, not {self.resolution!r}.")
 
     def to_metadata(self) -> dict[str, str]:
         """The strings that go into the header of our single file."""

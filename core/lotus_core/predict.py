@@ -188,7 +188,11 @@ class LotusPredictor:
 
     def encode(self, image: ImageSource, resolution: int | None = None, reference: bool = False) -> EncodedImage:
         """Encode one image for several predictions; its resolution is settled here."""
-        return self._encoded(image, resolution, reference, Steps(1, self._progress, self._cancel))
+        steps = Steps(1, self._progress, self._cancel)
+        with torch.no_grad(), memory_as_lotus_error():
+            encoded = self._encoded(image, resolution, reference, steps)
+        steps.finish()
+        return encoded
 
     def _each(
         self,
@@ -219,8 +223,7 @@ class LotusPredictor:
         longest = model.info.resolution if resolution is None else resolution
         multiple = model.latent_factor if reference else model.multiple
         frame = Frame.of(height, width, longest, multiple, reference)
-        with torch.no_grad():
-            latents = model.encode(frame.to_network(loaded.rgb).to(device))
+        latents = model.encode(frame.to_network(loaded.rgb).to(device))
         return EncodedImage(latents, frame, loaded.valid)
 
     def _samples(
@@ -255,9 +258,9 @@ class LotusPredictor:
             steps.begin("Decoding", len(numbers))
             decoded = model.decode(predicted).float().cpu()
             if not bool(torch.isfinite(decoded).all()):
-                raise LotusError(
-                    f"{model.info.name} gave NaN or infinite values in {predicted.dtype}: load it with dtype float32."
-                )
+                full = predicted.dtype == torch.float32
+                cure = "its weights are damaged" if full else "load it with dtype float32"
+                raise LotusError(f"{model.info.name} gave NaN or infinite values in {predicted.dtype}: {cure}.")
             yield from decoded.split(1)
 
     def _depth_map(self, values: torch.Tensor, encoded: EncodedImage) -> Depth:
