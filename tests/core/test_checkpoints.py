@@ -193,6 +193,7 @@ TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         (header_file(b"{]"), "header is damaged"),
         (header_file(b"{" + b'"a":[' * 50_000), "header is damaged"),
         (header_file({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8)), "header is damaged"),
+        (header_file(b'{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 8]}}', bytes(8)), "is damaged"),
         (header_file({"a": {**TENSOR, "dtype": "Q4"}}, bytes(8)), "header is damaged"),
         (header_file({"a": TENSOR}, bytes(7)), "cut off: its header promises 8 bytes of which 7 are there"),
         (header_file({"a": TENSOR}, bytes(8)), "not a Lotus checkpoint but holds 1 tensors of another model (a)"),

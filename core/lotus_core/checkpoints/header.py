@@ -72,7 +72,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         tensors = {name: _entry(value) for name, value in content.items()}
         if not all(isinstance(value, str) for value in metadata.values()):
             raise ValueError("metadata that is not text")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise _not_safetensors(path, "its header is damaged") from None
     _check_extent(path, tensors, size - 8 - length)
     return Header(path, metadata, tensors)
