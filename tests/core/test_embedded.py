@@ -1,0 +1,66 @@
+"""The checkpoints that ship with the package, on a few scenes no training has seen.
+
+The thresholds are looser than what `python -m benchmarks.tiny` shows on 200 scenes: they catch a broken file or pipeline.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lotus_core as lotus
+from benchmarks.tiny import Rows, evaluate
+from lotus_core.data.synthetic import SyntheticScenes
+from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
+from lotus_core.evaluation.metrics import summarise_angles
+
+WEIGHTS = Path(lotus.__file__).parent / "weights"
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[Rows, np.ndarray]:
+    scenes = SyntheticScenes(12, 192, 256, HELD_OUT_SEED)
+    models = lotus.load_model("lotus-tiny-depth-g"), lotus.load_model("lotus-tiny-normal-g")
+    rows, angles, left_out = evaluate(scenes, *models, samples=4)
+    assert left_out == 0
+    return rows, np.concatenate(angles)
+
+
+def test_they_take_at_most_30_mb_together() -> None:
+    files = sorted(WEIGHTS.glob("*.safetensors"))
+    assert [f.stem for f in files] == ["lotus-tiny-depth-g", "lotus-tiny-normal-g"]
+    assert sum(f.stat().st_size for f in files) <= 30e6
+
+
+def test_their_training_is_on_record() -> None:
+    for name in ("lotus-tiny-depth-g", "lotus-tiny-normal-g"):
+        model = lotus.load_model(name)
+        assert model.variant == "g"
+        assert {"config", "seed", "steps", "hours", "hardware"} <= set(model.info.training)
+
+
+def test_depth_beats_the_best_vertical_ramp_clearly(measured: tuple[Rows, np.ndarray]) -> None:
+    rows, _ = measured
+    assert np.mean(rows["abs_rel"]) < 0.75 * np.mean(rows["ramp"])
+    assert np.mean(rows["delta1"]) > 0.65
+
+
+def test_normals_point_the_right_way(measured: tuple[Rows, np.ndarray]) -> None:
+    angles = summarise_angles(measured[1])
+    assert angles["mean"] < 28
+    assert angles["median"] < 18
+
+
+def test_the_autoencoder_keeps_images_and_maps_sharp(measured: tuple[Rows, np.ndarray]) -> None:
+    rows, _ = measured
+    assert np.mean(rows["psnr_image"]) > 24
+    assert np.mean(rows["psnr_depth"]) > 34
+    assert np.mean(rows["psnr_normals"]) > 28
+
+
+def test_uncertainty_ranks_errors(measured: tuple[Rows, np.ndarray]) -> None:
+    rows, _ = measured
+    assert np.mean(rows["spearman"]) > 0.15
+    assert np.mean(rows["ause"]) < np.mean(rows["ause_flat"])
