@@ -1,0 +1,168 @@
+"""Several views of one made scene: poses, alignment, fusion, against exact surfaces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from lotus_core.errors import LotusError
+from lotus_core.geometry import Camera
+from lotus_core.geometry.poses import PosedImage, read_colmap, read_poses_json
+from lotus_core.geometry.views import View, align_to_each_other, align_to_points, fuse_to_mesh, fuse_to_points
+from lotus_core.maps import Depth
+
+from .scenes import Scene, ball_scene, look, surface_distance
+
+TARGET = (0.2, -0.3, -4.5)
+PLACES = [(0, 0.2, 0), (1.2, 0.4, -0.2), (-1.1, 0.1, -0.3), (0.6, 0.9, 0.3), (-0.5, 0.7, 0.2)]
+
+
+def predicted(scene: Scene, seed: int, noise: float = 0.01) -> Depth:
+    """The scene's disparity as a network gives it: stretched to 0…1, with soft noise of 1 % of its range."""
+    disparity = 1 / scene.z
+    low, high = disparity.min(), disparity.max()
+    rough = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=scene.z.shape), 2)
+    values = (disparity - low) / (high - low) + noise * rough / rough.std()
+    return Depth(values.clip(0, 1).astype(np.float32), "disparity")
+
+
+def posed(count: int, sparse: int = 0) -> list[tuple[PosedImage, Scene]]:
+    out = []
+    for number, place in enumerate(PLACES[:count]):
+        pose = look(place, TARGET)
+        scene = ball_scene(200, 150, 60, pose)
+        random = np.random.default_rng(number)
+        row, column = random.integers(0, 150, sparse), random.integers(0, 200, sparse)
+        points = np.column_stack([column + 0.5, row + 0.5, scene.z[row, column] * random.normal(1, 0.002, sparse)])
+        points[: sparse // 10, 2] *= 2  # wrong matches
+        out.append((PosedImage(f"{number}.jpg", scene.camera, pose, points), scene))
+    return out
+
+
+def chamfer(points: np.ndarray, scenes: list[tuple[PosedImage, Scene]]) -> float:
+    """Mean of both directions, as a fraction of the scene's size."""
+    full = np.ones(scenes[0][1].z.shape, bool)
+    everything = np.concatenate([View(image, scene.z, full).world_points().reshape(-1, 3) for image, scene in scenes])
+    there = surface_distance(points).mean()
+    back = cKDTree(points).query(everything[::5])[0].mean()
+    return float((there + back) / 2 / np.linalg.norm(np.ptp(everything, axis=0)))
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_views_aligned_to_sparse_points_make_one_surface(count: int) -> None:
+    scenes = posed(count, sparse=150)
+    photo = np.full((150, 200, 3), (200, 100, 50), np.uint8)
+    views = [align_to_points(image, predicted(scene, i), photo) for i, (image, scene) in enumerate(scenes)]
+    for view, (_, scene) in zip(views, scenes, strict=True):
+        assert np.median(np.abs(view.z / scene.z - 1)) < 0.015
+    mesh = fuse_to_mesh(views, resolution=128)
+    assert chamfer(mesh.vertices, scenes) < 0.01
+    corners = mesh.vertices[mesh.faces]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    toward = np.array([0, 0.3, 0]) - corners.mean(axis=1)
+    assert ((normal * toward).sum(axis=1) > 0).mean() > 0.9, "faces look at the cameras"
+    assert np.median(mesh.attributes["color"], axis=0).tolist() == [200, 100, 50]
+    cloud = fuse_to_points(views, tolerance=0.04)
+    assert chamfer(cloud.vertices, scenes) < 0.01
+    assert cloud.faces.shape == (0, 3)
+
+
+def test_views_find_their_scale_from_each_other() -> None:
+    scenes = posed(3)
+    depths = [predicted(scene, i) for i, (_, scene) in enumerate(scenes)]
+    views = align_to_each_other([image for image, _ in scenes], depths)
+    for view, (_, scene) in zip(views, scenes, strict=True):
+        assert np.median(np.abs(view.z / scene.z - 1)) < 0.04
+    assert chamfer(fuse_to_points(views, tolerance=0.04).vertices, scenes) < 0.012
+
+
+def write_colmap(folder: Path, scenes: list[tuple[PosedImage, Scene]], model: str = "PINHOLE") -> np.ndarray:
+    """A COLMAP text model of the views with 60 points of the ball; returns the points."""
+    random = np.random.default_rng(0)
+    points = random.normal(size=(60, 3))
+    points = np.array([0.3, -0.2, -4.0]) + 0.8 * points / np.linalg.norm(points, axis=1, keepdims=True)
+    camera = scenes[0][1].camera
+    numbers = {"PINHOLE": "{f} {f} {x} {y}", "SIMPLE_PINHOLE": "{f} {x} {y}", "SIMPLE_RADIAL": "{f} {x} {y} 0.1"}[model]
+    text = numbers.format(f=camera.focal_px, x=camera.width / 2, y=camera.height / 2)
+    (folder / "cameras.txt").write_text(f"# cameras\n1 {model} {camera.width} {camera.height} {text}\n")
+    rows = [f"{i} {' '.join(map(str, point))} 10 20 30 0.5 1 0" for i, point in enumerate(points)]
+    (folder / "points3D.txt").write_text("# points\n" + "\n".join(rows) + "\n")
+    lines = ["# images"]
+    for number, (image, _) in enumerate(scenes):
+        turn = np.diag([1.0, -1, -1]) @ image.camera_to_world[:3, :3].T
+        shift = -turn @ image.camera_to_world[:3, 3]
+        w = np.sqrt(max(0, 1 + np.trace(turn))) / 2
+        axis = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 4
+        if w > 1e-3:
+            quaternion = [w, *(axis / w)]
+        else:  # half a turn: the axis is the largest column of (R + 1) / 2
+            column = ((turn + np.eye(3)) / 2)[:, np.diag(turn).argmax()]
+            quaternion = [0, *(column / np.linalg.norm(column))]
+        values = " ".join(map(str, [*quaternion, *shift]))
+        local = (points - image.camera_to_world[:3, 3]) @ image.camera_to_world[:3, :3]
+        pixels = image.camera.project(local)
+        seen = " ".join(f"{x} {y} {i}" for i, (x, y) in enumerate(pixels)) + " 5 5 -1"
+        lines += [f"{number} {values} 1 {image.name}", seen]
+    (folder / "images.txt").write_text("\n".join(lines) + "\n")
+    return points
+
+
+def test_colmap_text_is_read_in_our_axes(tmp_path: Path) -> None:
+    scenes = posed(3)
+    points = write_colmap(tmp_path, scenes)
+    images = read_colmap(tmp_path)
+    assert [image.name for image in images] == ["0.jpg", "1.jpg", "2.jpg"]
+    for image, (wanted, _) in zip(images, scenes, strict=True):
+        assert np.allclose(image.camera_to_world, wanted.camera_to_world, atol=1e-6)
+        assert image.camera.focal_px == pytest.approx(wanted.camera.focal_px)
+        local = (points - wanted.camera_to_world[:3, 3]) @ wanted.camera_to_world[:3, :3]
+        assert np.allclose(image.points[:, 2], -local[:, 2], atol=1e-6)
+
+
+def test_colmap_models_that_cannot_be_used_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(LotusError, match="export the COLMAP model as text"):
+        read_colmap(tmp_path)
+    write_colmap(tmp_path, posed(1), "SIMPLE_RADIAL")
+    with pytest.raises(LotusError, match="image_undistorter"):
+        read_colmap(tmp_path)
+    write_colmap(tmp_path, posed(1))
+    (tmp_path / "images.txt").write_text("1 nonsense\n\n")
+    with pytest.raises(LotusError, match="damaged"):
+        read_colmap(tmp_path)
+
+
+def test_json_poses(tmp_path: Path) -> None:
+    image, _ = posed(1)[0]
+    view = {"image": "a.jpg", **image.camera.to_dict(), "camera_to_world": image.camera_to_world.tolist()}
+    path = tmp_path / "poses.json"
+    path.write_text(json.dumps({"views": [view]}))
+    (found,) = read_poses_json(path)
+    assert found.camera == image.camera
+    assert np.allclose(found.camera_to_world, image.camera_to_world)
+    view["camera_to_world"] = (2 * np.eye(4)).tolist()
+    for text in ("{}", "[", json.dumps({"views": [view]}), json.dumps({"views": []})):
+        path.write_text(text)
+        with pytest.raises(LotusError):
+            read_poses_json(path)
+
+
+def test_impossible_views() -> None:
+    image, scene = posed(1)[0]
+    depth = predicted(scene, 0)
+    with pytest.raises(LotusError, match="sparse points"):
+        align_to_points(image, depth)
+    with pytest.raises(LotusError, match="two or more"):
+        align_to_each_other([image], [depth])
+    with pytest.raises(LotusError, match="no views"):
+        fuse_to_mesh([])
+    blind = View(image, scene.z, np.zeros(scene.z.shape, bool))
+    with pytest.raises(LotusError, match="no views"):
+        fuse_to_mesh([blind])
+    with pytest.raises(LotusError, match="No point"):
+        fuse_to_points([blind])
+    assert Camera.default(3, 3).width == 3
