@@ -14,23 +14,7 @@ from lotus_core.geometry.poisson import solve_constant, solve_weighted
 from lotus_core.geometry.slopes import normals_from_depth, slopes
 from lotus_core.maps import Normals
 
-from .scenes import Scene, ball_scene
-
-
-def quantised(scene: Scene, blur: float = 2.0) -> np.ndarray:
-    """The scene's distance after its disparity was blurred and cut down to 8 bits."""
-    disparity = 1 / scene.z
-    low, high = disparity.min(), disparity.max()
-    soft = ndimage.gaussian_filter((disparity - low) / (high - low), blur)
-    return 1 / (low + np.rint(soft * 255) / 255 * (high - low))
-
-
-def edges(scene: Scene, pixels: int = 3) -> np.ndarray:
-    """Pixels within a distance of a depth discontinuity."""
-    log_z, jump = np.log(scene.z), np.zeros(scene.z.shape, bool)
-    jump[:, 1:] |= np.abs(np.diff(log_z, axis=1)) > 0.04
-    jump[1:] |= np.abs(np.diff(log_z, axis=0)) > 0.04
-    return ndimage.distance_transform_edt(~jump) <= pixels
+from .scenes import ball_scene, edges, quantised
 
 
 def test_normals_from_depth_equal_the_true_ones() -> None:

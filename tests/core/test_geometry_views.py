@@ -7,50 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from lotus_core.errors import LotusError
 from lotus_core.geometry import Camera
 from lotus_core.geometry.poses import PosedImage, read_colmap, read_poses_json
 from lotus_core.geometry.views import View, align_to_each_other, align_to_points, fuse_to_mesh, fuse_to_points
-from lotus_core.maps import Depth
 
-from .scenes import Scene, ball_scene, look, surface_distance
-
-TARGET = (0.2, -0.3, -4.5)
-PLACES = [(0, 0.2, 0), (1.2, 0.4, -0.2), (-1.1, 0.1, -0.3), (0.6, 0.9, 0.3), (-0.5, 0.7, 0.2)]
-
-
-def predicted(scene: Scene, seed: int, noise: float = 0.01) -> Depth:
-    """The scene's disparity as a network gives it: stretched to 0…1, with soft noise of 1 % of its range."""
-    disparity = 1 / scene.z
-    low, high = disparity.min(), disparity.max()
-    rough = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=scene.z.shape), 2)
-    values = (disparity - low) / (high - low) + noise * rough / rough.std()
-    return Depth(values.clip(0, 1).astype(np.float32), "disparity")
-
-
-def posed(count: int, sparse: int = 0) -> list[tuple[PosedImage, Scene]]:
-    out = []
-    for number, place in enumerate(PLACES[:count]):
-        pose = look(place, TARGET)
-        scene = ball_scene(200, 150, 60, pose)
-        random = np.random.default_rng(number)
-        row, column = random.integers(0, 150, sparse), random.integers(0, 200, sparse)
-        points = np.column_stack([column + 0.5, row + 0.5, scene.z[row, column] * random.normal(1, 0.002, sparse)])
-        points[: sparse // 10, 2] *= 2  # wrong matches
-        out.append((PosedImage(f"{number}.jpg", scene.camera, pose, points), scene))
-    return out
-
-
-def chamfer(points: np.ndarray, scenes: list[tuple[PosedImage, Scene]]) -> float:
-    """Mean of both directions, as a fraction of the scene's size."""
-    full = np.ones(scenes[0][1].z.shape, bool)
-    everything = np.concatenate([View(image, scene.z, full).world_points().reshape(-1, 3) for image, scene in scenes])
-    there = surface_distance(points).mean()
-    back = cKDTree(points).query(everything[::5])[0].mean()
-    return float((there + back) / 2 / np.linalg.norm(np.ptp(everything, axis=0)))
+from .scenes import Scene, chamfer, posed, predicted
 
 
 @pytest.mark.parametrize("count", [2, 5])
