@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+import lotus_core
+
+# Programs that a test starts run the same code that the test itself imports.
+SOURCE = str(Path(lotus_core.__file__).parent.parent)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="session")

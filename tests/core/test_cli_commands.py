@@ -21,6 +21,7 @@ from PIL import Image
 
 from lotus_core import Depth, Normals, Uncertainty
 from lotus_core.cli import main
+from lotus_core.cli.console import progress_bar
 
 from .models import official_folder
 
@@ -128,23 +129,27 @@ def test_the_demo(tmp_path: Path) -> None:
     assert record["maps"]["depth"]["model"] == "lotus-tiny-depth-g"
 
 
-def test_progress_shows_on_a_terminal_only(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+def test_progress_shows_on_a_terminal(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
     argv = [*LOTUS, "predict", photo, "-o", str(tmp_path / "out"), "--model", checkpoints["depth"]]
+    screen, stderr = pty.openpty()
+    process = subprocess.Popen(
+        ["sh", "-c", f"stty rows 40 cols 100 <&2 && exec {' '.join(argv)}"], stdout=subprocess.DEVNULL, stderr=stderr
+    )
+    os.close(stderr)
+    shown = b""
+    with suppress(OSError), open(screen, "rb", buffering=0) as file:  # Linux ends a terminal with an error
+        while chunk := file.read(4096):
+            shown += chunk
+    assert process.wait(timeout=120) == 0
+    assert b"photo.jpg: depth: Decoding" in shown
+    assert b"100%" in shown
 
-    def on_a_terminal(*options: str) -> bytes:
-        screen, stderr = pty.openpty()
-        sized = "stty rows 40 cols 100 <&2 && exec " + " ".join([*argv, *options])
-        process = subprocess.Popen(["sh", "-c", sized], stdout=subprocess.DEVNULL, stderr=stderr)
-        os.close(stderr)
-        shown = b""
-        with suppress(OSError), open(screen, "rb", buffering=0) as file:  # Linux ends a terminal with an error
-            while chunk := file.read(4096):
-                shown += chunk
-        assert process.wait(timeout=120) == 0
-        return shown
 
-    assert b"100%" in on_a_terminal()
-    assert on_a_terminal("--quiet") == b""
+@pytest.mark.parametrize(("terminal", "quiet"), [(True, True), (False, False)])
+def test_progress_stays_away(monkeypatch: pytest.MonkeyPatch, terminal: bool, quiet: bool) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    with progress_bar(quiet) as progress:
+        assert progress is None
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:

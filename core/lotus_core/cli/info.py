@@ -59,7 +59,7 @@ def _our_file(header: Header) -> Lines:
         ("missing", ", ".join(missing) or "nothing"),
     ]
     return lines + [
-        (key, value if isinstance(value, str) else json.dumps(value)) for key, value in info.training.items()
+        (key, value if isinstance(value, str) else json.dumps(value, indent=2)) for key, value in info.training.items()
     ]
 
 
