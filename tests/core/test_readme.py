@@ -6,9 +6,11 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lotus_core import Depth, Normals
 from lotus_core.cli import parser
 from lotus_core.errors import LotusError
 
@@ -41,6 +43,16 @@ def test_every_command_line_shown_is_understood(text: str) -> None:
             parser().parse_args(argv)
         except LotusError as error:
             pytest.fail(f"lotus {line}: {error}")
+
+
+def test_the_python_example_runs(photo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(Path(photo).parent)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["depth"].values.shape == names["normals"].values.shape[:2] == (64, 96)
+    assert Depth.load("depth.exr").space == "disparity"
+    assert Normals.load("normal.png").convention == "opengl"
 
 
 @pytest.mark.parametrize("page", [*sorted(path.name for path in (ROOT / "docs").glob("*.md")), "README.md"])
