@@ -94,6 +94,10 @@ def test_decimation_keeps_the_surface_the_silhouette_and_the_uvs() -> None:
     before = scene.camera.project(mesh.vertices[border_vertices(mesh.faces, len(mesh.vertices))])
     after = scene.camera.project(small.vertices[border_vertices(small.faces, len(small.vertices))])
     assert trimesh.proximity.cKDTree(after).query(before)[0].max() <= 1
+    a, b = small.vertices[small.faces[:, 0]].astype(float), small.vertices[small.faces[:, 1]].astype(float)
+    halfway = (scene.camera.project(a) + scene.camera.project(b)) / 2
+    slip = np.linalg.norm(scene.camera.project((a + b) / 2) - halfway, axis=1)
+    assert np.quantile(slip, 0.99) < 0.5, "the photo does not swim inside large faces"
     assert small.normals is not None
     assert np.allclose(np.linalg.norm(small.normals, axis=1), 1, atol=1e-5)
     assert decimate(small, 1_000_000, scene.camera) is small

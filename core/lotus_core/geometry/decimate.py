@@ -17,11 +17,13 @@ def decimate(mesh: Mesh, target_faces: int, camera: Camera | None = None) -> Mes
     Flat parts lose faces first, so the density follows the curvature. Open borders, the silhouettes of a cut surface,
     keep every vertex as long as the budget allows.
 
-    camera: the camera of a perspective mesh. The work is then done in image coordinates and inverse distance, where
-    planes stay planes: the error is even over the picture instead of growing with the distance, and the UVs are
-    exact, because they are the projection. Without it UVs come from the nearest old vertex, or from the affine map
-    that fits all of them. Attributes come from the nearest old vertex; normals are computed anew. Returns the mesh
-    itself when it is small enough.
+    camera: the camera of a perspective mesh. The work is then done in pixels and log distance: the error is even over
+    the picture instead of growing with the distance, and UVs are exact at the vertices, because they are the
+    projection. In that space a slanted plane bends just as much as its texture would slip inside a large triangle
+    (UVs are interpolated linearly, the projection is not), so slanted planes keep the faces that hold their texture
+    in place. Without a camera UVs come from the affine map that fits all of them (a relief), else from the nearest
+    old vertex. Attributes come from the nearest old vertex; normals are computed anew. Returns the mesh itself when
+    it is small enough.
 
     Raises LotusError for a budget below 4, a mesh without faces, or when fast-simplification is not installed.
     """
@@ -38,15 +40,14 @@ def decimate(mesh: Mesh, target_faces: int, camera: Camera | None = None) -> Mes
         raise LotusError(
             "Decimation needs the package fast-simplification; run: pip install 'lotus-geometry[mesh]'."
         ) from error
-    scale = 1.0 if camera is None else camera.focal_px * float(np.median(-mesh.vertices[:, 2]))
-    old = _to_working_space(mesh.vertices, camera, scale)
+    old = _to_working_space(mesh.vertices, camera)
     keep_border = np.count_nonzero(border_vertices(triangles, len(old))) <= _BORDER_SHARE * target_faces
     points, faces = fast_simplification.simplify(
         old, np.ascontiguousarray(triangles), target_count=int(target_faces), preserve_border=bool(keep_border)
     )
     if keep_border and len(faces) > target_faces:  # what is left is border; the budget comes first
         points, faces = fast_simplification.simplify(points, faces, target_count=int(target_faces))
-    vertices = _from_working_space(points, camera, scale)
+    vertices = _from_working_space(points, camera)
     from scipy.spatial import cKDTree
 
     nearest = cKDTree(old).query(points, workers=-1)[1] if mesh.attributes or mesh.uvs is not None else None
@@ -72,20 +73,20 @@ def border_vertices(triangles: np.ndarray, count: int) -> np.ndarray:
     return out
 
 
-def _to_working_space(vertices: np.ndarray, camera: Camera | None, scale: float) -> np.ndarray:
-    """Pixels and inverse distance; with scale = focal length × distance, depth counts as much as the sides do there."""
+def _to_working_space(vertices: np.ndarray, camera: Camera | None) -> np.ndarray:
+    """Pixels, and log distance times the focal length: a small step then is as long in depth as to the side."""
     if camera is None:
         return vertices.astype(np.float64)
     distance = -vertices[:, 2].astype(np.float64)
     if not (distance > 0).all():
         raise LotusError("The mesh reaches behind its camera; decimate it without the camera.")
-    return np.column_stack([camera.project(vertices), scale / distance])
+    return np.column_stack([camera.project(vertices), camera.focal_px * np.log(distance)])
 
 
-def _from_working_space(points: np.ndarray, camera: Camera | None, scale: float) -> np.ndarray:
+def _from_working_space(points: np.ndarray, camera: Camera | None) -> np.ndarray:
     if camera is None:
         return points.astype(np.float32)
-    distance = scale / np.maximum(points[:, 2], 1e-9)
+    distance = np.exp(points[:, 2] / camera.focal_px)
     across = (points[:, 0] - camera.width / 2) / camera.focal_px * distance
     down = (points[:, 1] - camera.height / 2) / camera.focal_px * distance
     return np.column_stack([across, -down, -distance]).astype(np.float32)

@@ -43,11 +43,12 @@ def render_preview(
     turn = _rotation(math.radians(-yaw_deg), math.radians(pitch_deg))
     points = mesh.vertices.astype(np.float64)
     if camera is None:
-        low, high = points.min(axis=0), points.max(axis=0)
-        radius = np.linalg.norm(high - low) / 2
         view = Camera.from_fov(size, size * 3 // 4, 40)
-        away = radius / math.sin(math.radians(view.vertical_fov_deg) / 2)
-        points = (points - (low + high) / 2) @ turn.T - [0, 0, away]
+        points = points @ turn.T
+        points -= (points.min(axis=0) + points.max(axis=0)) / 2
+        # Each point must lie within 90 % of the picture's half width and height.
+        reach = np.abs(points[:, :2]) * view.focal_px / (0.45 * np.array([view.width, view.height]))
+        points[:, 2] -= (points[:, 2] + reach.max(axis=1)).max()
     else:
         scale = size / max(camera.width, camera.height)
         view = camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
