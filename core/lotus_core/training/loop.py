@@ -108,7 +108,8 @@ class TrainingLoop:
         saved_step, saved_at = self.step, time.monotonic()
         window_start, window_step = time.monotonic(), self.step
         try:
-            while self.step < self.optim.steps and not self._stop:
+            stop = False
+            while self.step < self.optim.steps and not stop:
                 self._update(losses)
                 self.journal.advance()
                 last = self.step == self.optim.steps
@@ -121,10 +122,9 @@ class TrainingLoop:
                     with self.averaged_weights():
                         self.journal.write(self.step, **validate(self.step))
                     window_start, window_step = time.monotonic(), self.step
-                due = (self._every_steps and self.step - saved_step >= self._every_steps) or (
-                    self._every_seconds and time.monotonic() - saved_at >= self._every_seconds
-                )
-                if due or last or self._stop:
+                due = 0 < self._every_seconds <= time.monotonic() - saved_at
+                due, stop = self._any(due, self._stop)
+                if due or stop or last or 0 < self._every_steps <= self.step - saved_step:
                     self._save(export)
                     saved_step, saved_at = self.step, time.monotonic()
                     window_start, window_step = time.monotonic(), self.step
@@ -133,6 +133,13 @@ class TrainingLoop:
             if previous is not None:
                 signal.signal(signal.SIGTERM, previous)
         self.accelerator.wait_for_everyone()
+
+    def _any(self, *flags: bool) -> tuple[bool, ...]:
+        """Each flag, true where any process raised it: clocks and signals differ, and all must save at one step."""
+        if self.accelerator.num_processes == 1:
+            return flags
+        raised = torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device)
+        return tuple(value > 0 for value in self.accelerator.reduce(raised, "sum").tolist())
 
     def _update(self, losses: LossFunction) -> None:
         rate = learning_rate(self.step, self.optim)
