@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
+import lotus_core as lotus
 from lotus_core.model import LotusModel
 from lotus_core.model_info import ModelInfo
 
@@ -86,3 +88,13 @@ def official_folder(folder: Path, variant: str) -> Path:
     CLIPTextModel(config).save_pretrained(folder / "text_encoder")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": f"Lotus{variant.upper()}Pipeline"}))
     return folder
+
+
+def refusal(source: str | Path, **arguments: str) -> str:
+    """The one sentence that loading `source` fails with."""
+    with pytest.raises(lotus.LotusError) as caught:
+        lotus.load_model(source, device="cpu", **arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "Traceback" not in message
+    return message
