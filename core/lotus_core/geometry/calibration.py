@@ -14,6 +14,7 @@ from .camera import Camera
 _WORKING_SIZE = 192  # pixels; two numbers need no more
 _FOVS = np.radians(np.arange(20, 111, 10))  # across the longer side
 _RATIOS = np.geomspace(1.3, 60, 12)
+_LIMIT_FOVS, _LIMIT_RATIOS = np.radians([125.0, 12.0]), np.array([1.05, 200.0])  # beyond, the answer is none
 _TOLERANCE = 0.03  # 1 − cos at which a pixel counts half as wrong: about 14°
 
 
@@ -34,7 +35,8 @@ def calibrate(depth: Depth, normals: Normals, camera: Camera | None = None) -> C
     Depth without scale and shift leaves two numbers open; every pixel's normal gives two equations, so a scene with
     surfaces of several directions over-determines them. A flat wall seen straight on does not: the error then is
     small for every choice, and the result means nothing. camera: keep this camera and find the ratio only.
-    Raises LotusError for maps of different size or fewer than 100 usable pixels.
+    Raises LotusError for maps of different size, fewer than 100 usable pixels, or when the best answer is at the
+    limit of what a camera can be: the maps contradict each other.
     """
     from scipy.optimize import minimize
 
@@ -82,14 +84,24 @@ def calibrate(depth: Depth, normals: Normals, camera: Camera | None = None) -> C
             lambda x: cost(np.exp(x[0]), 1 + np.exp(x[1])),
             [np.log(start[0]), np.log(start[1] - 1)],
             method="Nelder-Mead",
+            bounds=[tuple(np.log(longer / 2 / np.tan(_LIMIT_FOVS / 2))), tuple(np.log(_LIMIT_RATIOS - 1))],
             options={"xatol": 1e-4, "fatol": 1e-9},
         ).x
         focal, ratio = float(np.exp(found[0])), float(1 + np.exp(found[1]))
     else:
         found = minimize(
-            lambda x: cost(start[0], 1 + np.exp(x[0])), [np.log(start[1] - 1)], method="Nelder-Mead"
+            lambda x: cost(start[0], 1 + np.exp(x[0])),
+            [np.log(start[1] - 1)],
+            method="Nelder-Mead",
+            bounds=[tuple(np.log(_LIMIT_RATIOS - 1))],
         ).x
         focal, ratio = start[0], float(1 + np.exp(found[0]))
+    fov = 2 * np.arctan(longer / 2 / focal)
+    at_limit = not 1.01 * _LIMIT_RATIOS[0] < ratio < 0.99 * _LIMIT_RATIOS[1]
+    if camera is None:
+        at_limit |= not 1.01 * _LIMIT_FOVS[1] < fov < 0.99 * _LIMIT_FOVS[0]
+    if at_limit:
+        raise LotusError("Depth and normals do not agree on a camera; give the field of view and the far distance.")
     error = float(np.degrees(np.arccos(np.clip(np.median(cosines(focal, ratio)), -1, 1))))
     full = Camera(width, height, focal * max(height, width) / longer) if camera is None else camera
     return Calibration(full, ratio, error)
