@@ -77,6 +77,9 @@ def test_point_cloud_has_the_photos_colours_and_lies_on_the_scene(tmp_path: Path
     for suffix in (".ply", ".glb"):
         save_mesh(cloud, tmp_path / f"cloud{suffix}")
         assert (tmp_path / f"cloud{suffix}").stat().st_size > 15 * len(cloud.vertices)
+    header = (tmp_path / "cloud.ply").read_bytes().split(b"end_header")[0].decode()
+    assert " nx\n" in header
+    assert " red\n" in header
     with pytest.raises(LotusError, match="No point is left"):
         point_cloud(np.zeros((30, 40)), scene.camera)
 

@@ -127,8 +127,6 @@ def _ply(mesh: Mesh, texture: np.ndarray | None) -> bytes:
     import trimesh
 
     colours = _vertex_colours(mesh, texture)
-    if len(mesh.faces) == 0:
-        return trimesh.exchange.ply.export_ply(trimesh.PointCloud(mesh.vertices, colors=colours))
     geometry = _trimesh(mesh)
     if colours is not None:
         geometry.visual = trimesh.visual.ColorVisuals(geometry, vertex_colors=colours)
