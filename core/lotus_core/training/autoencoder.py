@@ -142,6 +142,7 @@ def train_autoencoder(run: AutoencoderRunConfig, resume: bool = False) -> Path:
     return folder
 
 
+@torch.no_grad()
 def latent_scale(vae: AutoencoderKL | AutoencoderTiny, sources: Sequence[SampleSource], samples: int) -> float:
     """1 / standard deviation of the latents over the images and both annotations of the first samples."""
     latents = []
