@@ -59,13 +59,16 @@ def test_exif_uses_the_diagonal() -> None:
     assert Camera.default(600, 900).vertical_fov_deg == pytest.approx(55)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: Camera(0, 5, 1.0),
-    lambda: Camera(5, 5, float("nan")),
-    lambda: Camera.from_fov(5, 5, 0),
-    lambda: Camera.from_exif(5, 5, 0),
-    lambda: Camera.default(5, 5).unproject(np.ones((4, 5))),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Camera(0, 5, 1.0),
+        lambda: Camera(5, 5, float("nan")),
+        lambda: Camera.from_fov(5, 5, 0),
+        lambda: Camera.from_exif(5, 5, 0),
+        lambda: Camera.default(5, 5).unproject(np.ones((4, 5))),
+    ],
+)
 def test_impossible_cameras(make) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(LotusError):
         make()
@@ -148,15 +151,18 @@ def test_small_islands_can_be_dropped() -> None:
     assert grid_mesh(z, camera, min_faces=20).vertices[:, 2].max() == -5
 
 
-@pytest.mark.parametrize(("z", "options"), [
-    (np.ones((1, 9)), {}),
-    (np.full((5, 5), np.nan), {}),
-    (np.zeros((5, 5)), {}),
-    (np.ones((5, 5)), {"valid": np.zeros((5, 5), bool)}),
-    (np.ones((5, 5)), {"cut": 0}),
-    (np.ones((5, 5)), {"cut": float("nan")}),
-    (np.ones((5, 5)), {"stride": 0}),
-])
+@pytest.mark.parametrize(
+    ("z", "options"),
+    [
+        (np.ones((1, 9)), {}),
+        (np.full((5, 5), np.nan), {}),
+        (np.zeros((5, 5)), {}),
+        (np.ones((5, 5)), {"valid": np.zeros((5, 5), bool)}),
+        (np.ones((5, 5)), {"cut": 0}),
+        (np.ones((5, 5)), {"cut": float("nan")}),
+        (np.ones((5, 5)), {"stride": 0}),
+    ],
+)
 def test_nothing_to_mesh_is_said_clearly(z: np.ndarray, options: dict) -> None:
     with pytest.raises(LotusError):
         grid_mesh(z, Camera.default(z.shape[1], z.shape[0]), **options)

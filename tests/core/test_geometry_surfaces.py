@@ -54,13 +54,16 @@ def test_broken_solids_are_recognised() -> None:
     assert not check_printable(relief_mesh(np.zeros((3, 3)))).ok
 
 
-@pytest.mark.parametrize(("height", "options"), [
-    (np.zeros((1, 5)), {}),
-    (np.full((4, 4), np.nan), {}),
-    (np.zeros((4, 4)), {"valid": np.zeros((4, 4), bool)}),
-    (np.zeros((4, 4)), {"width_mm": 0}),
-    (np.zeros((4, 4)), {"base_mm": -1}),
-])
+@pytest.mark.parametrize(
+    ("height", "options"),
+    [
+        (np.zeros((1, 5)), {}),
+        (np.full((4, 4), np.nan), {}),
+        (np.zeros((4, 4)), {"valid": np.zeros((4, 4), bool)}),
+        (np.zeros((4, 4)), {"width_mm": 0}),
+        (np.zeros((4, 4)), {"base_mm": -1}),
+    ],
+)
 def test_impossible_reliefs(height: np.ndarray, options: dict) -> None:
     with pytest.raises(LotusError):
         relief_mesh(height, **options)

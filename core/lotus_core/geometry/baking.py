@@ -121,9 +121,7 @@ def ambient_occlusion(
     return (1 - np.clip(blocked / directions, 0, 1)).astype(np.float32)
 
 
-def _vertex_tangents(
-    vertices: np.ndarray, uvs: np.ndarray, triangles: np.ndarray, normals: np.ndarray
-) -> np.ndarray:
+def _vertex_tangents(vertices: np.ndarray, uvs: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
     corner, coordinate = vertices[triangles], uvs[triangles]
     first, second = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
     (u1, v1), (u2, v2) = (coordinate[:, 1] - coordinate[:, 0]).T, (coordinate[:, 2] - coordinate[:, 0]).T

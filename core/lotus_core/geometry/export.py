@@ -118,9 +118,7 @@ def _glb(
             for entry in tree.get("materials", []):
                 entry["extensions"] = {"KHR_materials_unlit": {}}
 
-    return trimesh.exchange.gltf.export_glb(
-        scene, include_normals=mesh.normals is not None, tree_postprocessor=finish
-    )
+    return trimesh.exchange.gltf.export_glb(scene, include_normals=mesh.normals is not None, tree_postprocessor=finish)
 
 
 def _ply(mesh: Mesh, texture: np.ndarray | None) -> bytes:

@@ -13,9 +13,7 @@ import numpy as np
 from scipy import fft
 
 
-def solve_constant(
-    across: np.ndarray, down: np.ndarray, screen: float, target: np.ndarray | None = None
-) -> np.ndarray:
+def solve_constant(across: np.ndarray, down: np.ndarray, screen: float, target: np.ndarray | None = None) -> np.ndarray:
     """Minimise with c = 1 and a constant s, exactly, in O(n log n).
 
     across: H×(W−1), wanted differences x[i, j+1] − x[i, j]; down: (H−1)×W. screen: s ≥ 0. target: H×W, needed when s

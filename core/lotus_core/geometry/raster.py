@@ -30,9 +30,7 @@ class Raster:
         return sum(values[corners[:, i]] * weights[:, i, None] for i in range(3))
 
 
-def rasterize(
-    pixels: np.ndarray, distance: np.ndarray, triangles: np.ndarray, height: int, width: int
-) -> Raster:
+def rasterize(pixels: np.ndarray, distance: np.ndarray, triangles: np.ndarray, height: int, width: int) -> Raster:
     """Draw triangles. pixels: N×2 image coordinates (pixel centres at +0.5); distance: N, along the axis; triangles:
     M×3.
 

@@ -142,9 +142,7 @@ def _solid(surface: Mesh, quads: np.ndarray, bottom: np.float32, *, whole: bool)
         new = count + np.arange(count)
         back = new[surface.faces[:, ::-1]]
     ground[:, 2] = bottom
-    walls = np.concatenate(
-        [np.column_stack([end, start, new[start]]), np.column_stack([end, new[start], new[end]])]
-    )
+    walls = np.concatenate([np.column_stack([end, start, new[start]]), np.column_stack([end, new[start], new[end]])])
     pixel = np.concatenate([surface.attributes["pixel"], np.full(len(ground), -1, np.int32)])
     return Mesh(
         np.vstack([surface.vertices, ground]),

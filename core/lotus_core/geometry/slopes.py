@@ -38,9 +38,7 @@ def slopes(normals: np.ndarray, camera: Camera | None) -> tuple[np.ndarray, np.n
     return normals[..., 0] / safe * known, -normals[..., 1] / safe * known, known
 
 
-def normals_from_depth(
-    z: np.ndarray, camera: Camera, valid: np.ndarray | None = None, cut: float = 0.04
-) -> Normals:
+def normals_from_depth(z: np.ndarray, camera: Camera, valid: np.ndarray | None = None, cut: float = 0.04) -> Normals:
     """Normals of the surface through the pixel centres, OpenGL axes; zero where a pixel has no neighbour on its
     surface.
 
