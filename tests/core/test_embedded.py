@@ -1,6 +1,7 @@
 """The checkpoints that ship with the package, on a few scenes no training has seen.
 
-The thresholds are looser than what `python -m benchmarks.tiny` shows on 200 scenes: they catch a broken file or pipeline.
+The thresholds are looser than what `python -m benchmarks.tiny` shows on 200 scenes: they catch a broken file or
+pipeline.
 """
 
 from __future__ import annotations
