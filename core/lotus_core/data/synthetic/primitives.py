@@ -18,7 +18,7 @@ from .materials import Material
 
 NO_HIT = math.inf
 _EPS = 1e-4
-_TORUS_STEPS = 80
+_TORUS_STEPS = 160  # grazing rays converge slowly
 
 
 class Shape(Enum):
