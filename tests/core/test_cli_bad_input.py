@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -232,17 +234,32 @@ def test_a_place_that_cannot_be_written(
     assert str(folder) in message
 
 
+@dataclass(frozen=True)
+class Disk:
+    """A folder in which a map's file does not fit while `full` is entered."""
+
+    folder: Path
+    mounted: bool
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """20 kB a file, unless the folder is a small file system; no longer than needed, for the log is a file too."""
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if not self.mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 @pytest.fixture(params=["file size limit", "small file system"])
-def full_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A folder in which a map's file does not fit: 20 kB a file, or a file system of 40 kB where one may be mounted."""
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    """20 kB a file, or a file system of 40 kB where one may be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = request.param == "small file system" and mount_tmpfs(folder, 40_000)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if not mounted:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    yield folder
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    yield Disk(folder, mounted)
     if mounted:
         subprocess.run(["umount", str(folder)], check=True)
 
@@ -255,18 +272,17 @@ def mount_tmpfs(folder: Path, size: int) -> bool:
 
 
 @pytest.mark.parametrize("target", ["maps.png", "maps.exr", "maps.npy", "scene.glb", "scene.ply", "scene.obj"])
-def test_a_full_disk(
-    full_disk: Path, tmp_path: Path, checkpoints: dict[str, str], lotus_fails: Lotus, target: str
-) -> None:
+def test_a_full_disk(disk: Disk, tmp_path: Path, checkpoints: dict[str, str], lotus_fails: Lotus, target: str) -> None:
     plain = tmp_path / "plain.png"
     Image.new("RGB", (128, 128), (90, 120, 60)).save(plain)
     argv = ["--model", checkpoints["depth"]]
-    if target.startswith("maps"):
-        message = lotus_fails("predict", plain, "-o", full_disk, "--format", target[5:], "--seed", 1, *argv)
-    else:
-        message = lotus_fails("mesh", plain, "-o", full_disk / target, "--cut", 100, *argv)
+    with disk.full():
+        if target.startswith("maps"):
+            message = lotus_fails("predict", plain, "-o", disk.folder, "--format", target[5:], "--seed", 1, *argv)
+        else:
+            message = lotus_fails("mesh", plain, "-o", disk.folder / target, "--cut", 100, *argv)
     assert "Cannot write" in message
-    assert str(full_disk) in message
+    assert str(disk.folder) in message
     assert "free some space" in message
 
 
