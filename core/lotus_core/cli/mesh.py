@@ -1,29 +1,34 @@
-"""`lotus mesh`: a textured mesh of one photo."""
+"""`lotus mesh`: a textured mesh of one photo, or one surface of several with known poses."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from .console import Stopwatch, part, progress_bar
-from .options import add_model_options, add_quiet, between, whole
+from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
+from .options import add_model_options, add_quiet, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_MODELS, Predictors
 from .record import choose_camera, photo_pixels, versions
 
-SUFFIXES = (".glb", ".ply", ".obj")
-MODES = {"perspective": "what the camera saw", "relief": "the flat picture raised by its depth", "points": "no faces"}
-ONLY_IN = {"fov": "perspective", "far": "perspective", "cut": "perspective", "base": "relief"}
+if TYPE_CHECKING:
+    from ..geometry import Scene
+    from ..geometry.poses import PosedImage
+    from ..images import LoadedImage
+
+PREVIEW_SIZE = 1024  # pixels, longest edge
 
 
 def add(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("mesh", help="a textured mesh of a photo")
-    parser.add_argument("image", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF ...")
+    parser = commands.add_parser("mesh", help="a textured mesh of a photo, or of several with known poses")
+    parser.add_argument("image", nargs="+", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF ...")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="scene.glb, .ply or .obj")
+    parser.add_argument("--preview", action="store_true", help="draw the result too, as <stem>.preview.png")
     parser.add_argument(
         "--model",
         action="append",
@@ -32,90 +37,96 @@ def add(commands: Any) -> None:
         help=f"depth model, and once more for a normal model (default: {DEFAULT_MODELS['depth']})",
     )
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a diffusers folder that does not say it")
-    shape = parser.add_argument_group("shape")
-    modes = "; ".join(f"{name}: {meaning}" for name, meaning in MODES.items())
-    shape.add_argument("--mode", choices=tuple(MODES), default="perspective", help=modes)
-    shape.add_argument(
-        "--fov", type=between(1, 170), metavar="DEG", help="horizontal field of view (default: EXIF, else 55)"
+    add_shape_options(parser)
+    several = parser.add_argument_group("several photos")
+    several.add_argument(
+        "--poses", metavar="P", help="where they were taken from: a folder of COLMAP text files, or a JSON file"
     )
-    shape.add_argument(
-        "--far",
-        type=between(1, 1e6),
-        metavar="F",
-        help="distance of the farthest point, the nearest being 1 (default: 10)",
-    )
-    shape.add_argument(
-        "--cut",
-        type=between(0, float("inf")),
-        metavar="F",
-        help="tear the surface where neighbouring distances differ by more than this fraction (default: 0.04)",
-    )
-    shape.add_argument(
-        "--refine",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="sharpen soft depth edges, and put in the detail of the normals where a normal model is named",
-    )
-    shape.add_argument(
-        "--target-faces", type=whole(4), metavar="N", help="reduce to N triangles, most where it is flat"
-    )
-    shape.add_argument("--base", type=between(0, 1e3), metavar="MM", help="close a relief with a base, for 3D printing")
+    several.add_argument("--voxels", type=whole(8), metavar="N", help="along the longest side (default: 192)")
     add_model_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Predict depth, build the mesh, write it with the photo as its texture and a record of how it was made."""
+    """Predict depth, build the scene, write it with a record of how it was made."""
     from ..images import load_image
 
-    _check(args)
+    check_options(args)
+    posed = _poses(args)
     watch = Stopwatch()
     with OutputFolder(args.output.parent) as folder, progress_bar(args.quiet) as progress:
-        image = load_image(args.image)
-        predictors = Predictors(args, args.model, None)
+        images = [load_image(path) for path in args.image]
+        predictors = Predictors(args, args.model, None, also=extra_maps(args))
         if "depth" not in predictors.maps:
             raise LotusError(f"A mesh needs depth, which {args.model[0]} does not predict: name a depth model as well.")
-        maps: dict[str, Any] = predictors.predict(image, part(progress, 0, 2))
+        if posed and "normal" in predictors.maps:
+            raise LotusError("Several photos are fused by their depth alone: leave out the normal model.")
+        steps = len(images) + 1
+        maps = [predictors.predict(image, part(progress, i, steps)) for i, image in enumerate(images)]
         if progress is not None:
-            progress(0.5, "mesh")
-        from ..geometry.scene import SceneOptions, build_scene
-
-        # Arguments that were not given keep the defaults of SceneOptions.
-        given = {"fov_deg": args.fov, "far": args.far, "cut": args.cut, "base_mm": args.base}
-        options = SceneOptions(
-            mode=args.mode,
-            focal_35mm=image.focal_35mm,
-            refine=args.refine,
-            target_faces=args.target_faces,
-            **{name: value for name, value in given.items() if value is not None},
-        )
-        scene = build_scene(maps["depth"], photo_pixels(image), maps.get("normal"), None, options)
+            progress(len(images) / steps, "mesh")
+        scene = _fused(args, posed, images, maps) if posed else _single(args, images[0], maps[0])
         record = {
-            "image": args.image,
-            "models": {name: predictors.describe(name) for name in maps},
+            **({"images": args.image, "poses": args.poses} if posed else {"image": args.image[0]}),
+            "models": {name: predictors.describe(name) for name in predictors.maps},
             "seed": args.seed,
             "versions": versions(),
             "command": shlex.join(["lotus", *args.argv]),
         }
         with folder.all_or_nothing() as staging:
             scene.save(staging / args.output.name, **record)
+            if args.preview:
+                _save_preview(scene, staging / f"{args.output.stem}.preview.png")
     if not args.quiet:
-        size = f"{len(scene.mesh.vertices):,} vertices, {len(scene.mesh.triangles()):,} triangles"
-        view = "" if scene.camera is None else f", field of view {scene.camera.horizontal_fov_deg:.0f}°"
-        source = "" if scene.camera is None else f" from {choose_camera(image, args.fov)[1]}"
-        print(f"{args.output}: {size}{view}{source} ({watch})")
+        print(f"{args.output}: {_summary(args, scene, images)} ({watch})")
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Raise LotusError for what can be told before any work."""
-    path = args.output
-    if path.suffix.lower() not in SUFFIXES:
-        raise LotusError(f"Cannot write {path}: meshes are saved as {', '.join(SUFFIXES)}; change the end of the name.")
-    if path.is_dir():
-        raise LotusError(f"Cannot write {path}: it is a folder; give a file name.")
-    for name, mode in ONLY_IN.items():
-        if getattr(args, name) is not None and mode != ("perspective" if args.mode == "points" else args.mode):
-            raise LotusError(f"--{name} has no meaning in --mode {args.mode}: leave it out or choose --mode {mode}.")
-    if args.mode == "points" and args.target_faces is not None:
-        raise LotusError("--target-faces has no meaning in --mode points: leave it out.")
+def _poses(args: argparse.Namespace) -> list[PosedImage]:
+    if args.poses is None:
+        return []
+    from ..geometry.poses import match_poses, read_poses
+
+    return match_poses(args.image, read_poses(args.poses))
+
+
+def _single(args: argparse.Namespace, image: LoadedImage, maps: dict[str, Any]) -> Scene:
+    from ..geometry import build_scene
+
+    options = scene_options(args, image.focal_35mm)
+    return build_scene(maps["depth"], photo_pixels(image), maps.get("normal"), maps.get("uncertainty"), options)
+
+
+def _fused(
+    args: argparse.Namespace, posed: list[PosedImage], images: list[LoadedImage], maps: list[dict[str, Any]]
+) -> Scene:
+    from ..geometry.fused_scene import build_fused_scene
+
+    return build_fused_scene(
+        posed,
+        [each["depth"] for each in maps],
+        [photo_pixels(image) for image in images],
+        [each["uncertainty"] for each in maps] if "uncertainty" in maps[0] else None,
+        scene_options(args, None),
+        **({} if args.voxels is None else {"voxels": args.voxels}),
+    )
+
+
+def _save_preview(scene: Scene, path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(scene.preview(PREVIEW_SIZE)).save(path)
+
+
+def _summary(args: argparse.Namespace, scene: Scene, images: list[LoadedImage]) -> str:
+    faces = f"{len(scene.mesh.faces):,} quads" if args.quads else f"{len(scene.mesh.triangles()):,} triangles"
+    size = f"{len(scene.mesh.vertices):,} vertices, {faces}"
+    if args.poses is not None:
+        return f"{size}, {len(images)} photos aligned to {scene.record['aligned_to']}"
+    if scene.camera is None:
+        return size
+    source = choose_camera(images[0], args.fov)[1]
+    if args.far == CALIBRATED:
+        source = "the normals" if source == "default" else source
+        source += f", farthest point at {scene.record['far']:.3g}"
+    return f"{size}, field of view {scene.camera.horizontal_fov_deg:.0f}° from {source}"

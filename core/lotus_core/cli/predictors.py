@@ -28,11 +28,14 @@ class Predictors:
         args: parsed arguments: those of `options.add_model_options`, and `samples` where uncertainty is wanted.
         names: models as the user named them, at most one for each kind of map.
         maps: which of MAPS are wanted; None for what the named models predict (depth, if none is named).
+        also: more maps that are wanted besides.
 
     Raises LotusError for models that cannot be loaded, that predict the same, or that the maps have no use for.
     """
 
-    def __init__(self, args: argparse.Namespace, names: Sequence[str], maps: Sequence[str] | None) -> None:
+    def __init__(
+        self, args: argparse.Namespace, names: Sequence[str], maps: Sequence[str] | None, *, also: Sequence[str] = ()
+    ) -> None:
         self._args = args
         given: dict[str, tuple[str, LotusModel]] = {}
         for name in names:
@@ -40,7 +43,8 @@ class Predictors:
             if model.info.task in given:
                 raise LotusError(f"{given[model.info.task][0]} and {name} both predict {model.info.task}: choose one.")
             given[model.info.task] = (name, model)
-        self.maps = tuple(maps) if maps else tuple(kind for kind in MAPS if kind in given) or ("depth",)
+        wanted = set(maps or given or ("depth",)).union(also)
+        self.maps = tuple(map_ for map_ in MAPS if map_ in wanted)
         self.kind_of = {map_: _kind_of(map_, self.maps, list(given)) for map_ in self.maps}
         needed = set(self.kind_of.values())
         for kind, (name, _) in given.items():

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LotusError
+from ..geometry.alignment import fit_affine
 
 MIN_DISPARITY = 1e-3  # 1/m; the protocol's floor before inversion, so nothing lies beyond 1 km
 MIN_DEPTH = 1e-6  # m; every depth metric divides by depth or takes its logarithm
@@ -26,14 +27,8 @@ def align_affine(prediction: NDArray, truth: NDArray, mask: NDArray) -> tuple[fl
         LotusError: shapes differ, the mask is empty, or a masked value is not finite.
     """
     predicted, true = masked(prediction, truth, mask)
-    mean_predicted, mean_true = predicted.mean(), true.mean()
-    centred = predicted - mean_predicted
-    variance = centred @ centred
-    # Rounding leaves a constant array a variance of about (ε · value)² per pixel; a scale from that would be noise.
-    if variance <= predicted.size * (4 * np.finfo(np.float64).eps * abs(mean_predicted)) ** 2:
-        return 0.0, float(mean_true)
-    scale = (centred @ (true - mean_true)) / variance
-    return float(scale), float(mean_true - scale * mean_predicted)
+    affine = fit_affine(predicted, true)
+    return affine.scale, affine.shift
 
 
 def aligned_depth(

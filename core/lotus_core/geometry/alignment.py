@@ -155,6 +155,7 @@ def _solve(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Affine:
     mean_x, mean_y = (w @ x) / total, (w @ y) / total
     dx = x - mean_x
     variance = w @ (dx * dx)
+    # Rounding leaves a constant array some variance; a scale from that would be noise.
     if variance <= 1e-24 * total * max(mean_x * mean_x, 1e-300):
         return Affine(0.0, float(mean_y))
     scale = (w * dx) @ (y - mean_y) / variance

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,14 @@ def save_mesh(
     *,
     normal_map: np.ndarray | None = None,
     unlit: bool | None = None,
+    camera_to_world: np.ndarray | None = None,
 ) -> None:
-    """Write a mesh by suffix, atomically; quads become triangles; a mesh without faces is written as points.
+    """Write a mesh by suffix, atomically; a mesh without faces is written as points. Only OBJ keeps quads.
 
     .glb: right-handed, y up; the photo (JPEG, quality 95) and the normal map (PNG, OpenGL tangent space) embedded; a
-    camera node with the photo's field of view; other vertex attributes as `_NAME`. unlit: show the photo without
-    lighting (KHR_materials_unlit); the default does so unless there is a normal map, which only light can show.
+    camera node with the photo's field of view (at the origin, or at camera_to_world, 4×4); other vertex attributes
+    as `_NAME`. unlit: show the photo without lighting (KHR_materials_unlit); the default does so unless there is a
+    normal map, which only light can show.
     .ply: colour, normal, UV (s, t) and every scalar attribute per vertex.
     .obj: with `<stem>.mtl` and `<stem>.png` beside it.
 
@@ -47,7 +50,8 @@ def save_mesh(
     if texture is not None and (texture.dtype != np.uint8 or texture.ndim != 3 or texture.shape[2] != 3):
         raise ValueError(f"the texture must be uint8 H×W×3, not {texture.dtype} {texture.shape}")
     if suffix == ".glb":
-        files = {path: _glb(mesh, texture, camera, normal_map, unlit)}
+        place = np.eye(4) if camera_to_world is None else camera_to_world
+        files = {path: _glb(mesh, texture, camera, normal_map, unlit, place)}
     elif suffix == ".ply":
         files = {path: _ply(mesh, texture)}
     else:
@@ -78,7 +82,12 @@ def _vertex_colours(mesh: Mesh, texture: np.ndarray | None) -> np.ndarray | None
 
 
 def _glb(
-    mesh: Mesh, texture: np.ndarray | None, camera: Camera | None, normal_map: np.ndarray | None, unlit: bool | None
+    mesh: Mesh,
+    texture: np.ndarray | None,
+    camera: Camera | None,
+    normal_map: np.ndarray | None,
+    unlit: bool | None,
+    camera_to_world: np.ndarray,
 ) -> bytes:
     import trimesh
     from PIL import Image
@@ -105,7 +114,7 @@ def _glb(
     if camera is not None:
         fov = (camera.horizontal_fov_deg, camera.vertical_fov_deg)
         scene.camera = trimesh.scene.cameras.Camera("photo camera", fov=fov, z_near=0.01)
-        scene.camera_transform = np.eye(4)
+        scene.camera_transform = camera_to_world
 
     def finish(tree: dict[str, Any]) -> None:
         for entry in tree.get("cameras", []):
@@ -151,8 +160,20 @@ def _obj(mesh: Mesh, path: Path, texture: np.ndarray | None) -> dict[Path, bytes
         write_texture=False,
         mtl_name=f"{path.stem}.mtl",
     )
+    if mesh.faces.shape[1] == 4:
+        text = _with_quads(text, mesh.faces)
     files = {path.with_name(name): data.encode() if isinstance(data, str) else data for name, data in beside.items()}
     return {**files, path: text.encode()}  # the mesh last: whoever sees it finds its material
+
+
+def _with_quads(text: str, quads: np.ndarray) -> str:
+    """OBJ text with these faces instead of the triangles that trimesh made of them."""
+    lines = text.splitlines()
+    first = next(line for line in lines if line.startswith("f "))
+    corner = re.sub(r"\d+", "{0}", first.split()[1])  # such as 7/7/7: position, UV and normal have one number
+    numbered = [corner.format(i) for i in range(1, int(quads.max()) + 2)]
+    faces = [" ".join(["f", *(numbered[i] for i in quad)]) for quad in quads.tolist()]
+    return "\n".join([*(line for line in lines if not line.startswith("f ")), *faces, ""])
 
 
 def _scalars(mesh: Mesh) -> dict[str, np.ndarray]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -28,6 +29,32 @@ class PosedImage:
     camera: Camera
     camera_to_world: np.ndarray
     points: np.ndarray
+
+
+def read_poses(path: str | os.PathLike[str]) -> list[PosedImage]:
+    """A folder as `read_colmap`, a file as `read_poses_json`. Raises LotusError."""
+    return read_colmap(path) if Path(path).is_dir() else read_poses_json(path)
+
+
+def match_poses(photos: Sequence[str | os.PathLike[str]], poses: Sequence[PosedImage]) -> list[PosedImage]:
+    """The pose of every photo, by file name; where several poses share it, by the folders before it as well.
+
+    Raises LotusError for a photo that has none or more than one, or that is given twice.
+    """
+    out: list[PosedImage] = []
+    for photo in map(PurePath, photos):
+        found = [pose for pose in poses if PurePath(pose.name).name == photo.name]
+        if len(found) > 1:
+            path = f"/{photo.as_posix()}"
+            found = [pose for pose in found if path.endswith(f"/{PurePath(pose.name).as_posix()}")]
+        if len(found) != 1:
+            listed = ", ".join(pose.name for pose in poses[:4]) + (" ..." if len(poses) > 4 else "")
+            many = "more than one pose" if found else "no pose"
+            raise LotusError(f"There is {many} for {photo.name}; the poses are for {listed}: rename the photo.")
+        if any(pose is found[0] for pose in out):
+            raise LotusError(f"{photo.name} is given twice; give every photo once.")
+        out.append(found[0])
+    return out
 
 
 def read_colmap(folder: str | os.PathLike[str]) -> list[PosedImage]:

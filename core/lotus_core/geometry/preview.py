@@ -17,6 +17,7 @@ _BACKGROUND = np.array([0.16, 0.17, 0.19]), np.array([0.30, 0.31, 0.33])  # bott
 _CLAY = np.array([0.78, 0.74, 0.70])
 _LIGHT = np.array([0.35, 0.55, 0.76])  # from the upper right, behind the viewer
 _AMBIENT = 0.25
+_DOTS = 1, 12  # least and most pixels around a point, before the picture is reduced
 
 
 def render_preview(
@@ -29,17 +30,15 @@ def render_preview(
     pitch_deg: float = 7.0,
     shading: Literal["photo", "clay"] = "photo",
 ) -> np.ndarray:
-    """Draw a mesh with triangles or quads: uint8, longest edge `size`.
+    """Draw a mesh, or the points of one without faces, each as a dot: uint8, longest edge `size`.
 
     camera: the camera of the photo, around whose view the mesh turns (yaw to the right, pitch up, about its middle);
     without it the mesh is turned about its centre and framed to fit. shading: the texture as it is, or grey clay in
-    light. Raises LotusError when the mesh has no faces, or for "photo" neither UVs with a texture nor the attribute
-    "color".
+    light. Raises LotusError when the mesh has no vertices, has no faces for "clay", or for "photo" neither UVs with a
+    texture nor the attribute "color".
     """
-    if len(mesh.faces) == 0:
+    if len(mesh.vertices) == 0 or (shading == "clay" and len(mesh.faces) == 0):
         raise LotusError("The mesh has no faces to draw.")
-    triangles = mesh.triangles()
-    normals = vertex_normals(mesh.vertices, triangles) if mesh.normals is None else mesh.normals
     turn = _rotation(math.radians(-yaw_deg), math.radians(pitch_deg))
     points = mesh.vertices.astype(np.float64)
     if camera is None:
@@ -56,17 +55,15 @@ def render_preview(
         pivot = np.array([0, 0, -np.sqrt(np.prod(np.quantile(-points[:, 2], [0.01, 0.99])))])
         points = (points - pivot) @ turn.T + pivot * 1.12
     fine = view.resized(view.width * _SUPERSAMPLING, view.height * _SUPERSAMPLING)
-    raster = rasterize(fine.project(points), -points[:, 2], triangles, fine.height, fine.width)
-
     blend = np.linspace(1, 0, fine.height)[:, None, None]
     picture = np.repeat(_BACKGROUND[0] * (1 - blend) + _BACKGROUND[1] * blend, fine.width, axis=1)
-    if shading == "clay":
-        normal = raster.sample(triangles, normals.astype(np.float64)) @ turn.T
-        light = _LIGHT / np.linalg.norm(_LIGHT)
-        shade = np.clip(normal @ light, 0, 1) / np.maximum(np.linalg.norm(normal, axis=1), 1e-9)
-        picture[raster.covered] = _CLAY * (_AMBIENT + (1 - _AMBIENT) * shade)[:, None]
+    if len(mesh.faces) == 0:
+        vertex, where = _dots(fine.project(points), -points[:, 2], fine)
+        picture.reshape(-1, 3)[where] = _vertex_colours(mesh, texture)[vertex]
     else:
-        picture[raster.covered] = _colours(mesh, texture, triangles, raster)
+        triangles = mesh.triangles()
+        raster = rasterize(fine.project(points), -points[:, 2], triangles, fine.height, fine.width)
+        picture[raster.covered] = _shaded(mesh, texture, triangles, raster, turn, shading)
     picture = picture.reshape(view.height, _SUPERSAMPLING, view.width, _SUPERSAMPLING, 3).mean(axis=(1, 3))
     return np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
 
@@ -84,12 +81,51 @@ def sample_texture(texture: np.ndarray, uvs: np.ndarray) -> np.ndarray:
     return (upper * (1 - fy) + lower * fy) / (255 if texture.dtype == np.uint8 else 1)
 
 
-def _colours(mesh: Mesh, texture: np.ndarray | None, triangles: np.ndarray, raster: Raster) -> np.ndarray:
+def _shaded(
+    mesh: Mesh, texture: np.ndarray | None, triangles: np.ndarray, raster: Raster, turn: np.ndarray, shading: str
+) -> np.ndarray:
+    """Colours in [0, 1] of the covered pixels, K×3."""
+    if shading == "clay":
+        normals = vertex_normals(mesh.vertices, triangles) if mesh.normals is None else mesh.normals
+        normal = raster.sample(triangles, normals.astype(np.float64)) @ turn.T
+        light = _LIGHT / np.linalg.norm(_LIGHT)
+        shade = np.clip(normal @ light, 0, 1) / np.maximum(np.linalg.norm(normal, axis=1), 1e-9)
+        return _CLAY * (_AMBIENT + (1 - _AMBIENT) * shade)[:, None]
     if texture is not None and mesh.uvs is not None:
         return sample_texture(texture, raster.sample(triangles, mesh.uvs.astype(np.float64)))
+    return raster.sample(triangles, _vertex_colours(mesh, None))
+
+
+def _vertex_colours(mesh: Mesh, texture: np.ndarray | None) -> np.ndarray:
+    """In [0, 1], N×3."""
+    if texture is not None and mesh.uvs is not None:
+        return sample_texture(texture, mesh.uvs)
     if "color" in mesh.attributes:
-        return raster.sample(triangles, mesh.attributes["color"] / 255.0)
+        return mesh.attributes["color"] / 255.0
     raise LotusError("The mesh has neither a texture with UVs nor vertex colours; draw it with shading='clay'.")
+
+
+def _dots(pixels: np.ndarray, distance: np.ndarray, view: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Which vertex is seen at which pixel (flat index), each vertex covering the pixels around it, near over far."""
+    with np.errstate(invalid="ignore"):
+        inside = (distance > 0) & (pixels >= 0).all(axis=1) & (pixels < [view.width, view.height]).all(axis=1)
+    vertex = np.flatnonzero(inside)
+    vertex = vertex[np.argsort(-distance[vertex], kind="stable")]
+    column, row = np.floor(pixels[vertex]).astype(np.int64).T
+    # Far to near: of several writes to one pixel numpy keeps the last. First one point per pixel, so that the dots
+    # around them are few whatever the number of points.
+    rank = np.full(view.width * view.height, -1, np.int64)
+    rank[row * view.width + column] = np.arange(len(vertex))
+    kept = np.sort(rank[rank >= 0])
+    # As large as the share of the picture that a point stands for.
+    reach = int(np.clip(round(np.sqrt(view.width * view.height / max(len(kept), 1)) / 2), *_DOTS))
+    across, down = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    x = np.clip(column[kept, None] + across, 0, view.width - 1)
+    y = np.clip(row[kept, None] + down, 0, view.height - 1)
+    seen = np.full(view.width * view.height, -1, np.int64)
+    seen[(y * view.width + x).ravel()] = np.repeat(vertex[kept], x.shape[1])
+    where = np.flatnonzero(seen >= 0)
+    return seen[where], where
 
 
 def _rotation(yaw: float, pitch: float) -> np.ndarray:

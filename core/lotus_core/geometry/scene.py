@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from ..files import atomic_path
 from ..maps.depth import DEFAULT_FAR, DEFAULT_NEAR, Depth
 from ..maps.normals import Normals
 from ..maps.uncertainty import Uncertainty
+from .alignment import metric_scale
 from .baking import tangent_map
 from .calibration import calibrate
 from .camera import Camera
@@ -24,6 +25,7 @@ from .fusion import fuse_normals, sharpen_edges, smooth_depth, uncertainty_weigh
 from .grid import DEFAULT_CUT, fill_holes
 from .mesh import Mesh
 from .perspective import grid_mesh, point_cloud
+from .preview import render_preview
 from .relief import relief_mesh
 
 Mode = Literal["perspective", "relief", "points"]
@@ -38,6 +40,7 @@ class SceneOptions:
     fov_deg: float | None = None  # horizontal; None: from focal_35mm, else 55° along the longer side
     focal_35mm: float | None = None  # from EXIF
     far: float | None = DEFAULT_FAR  # of the farthest point, the nearest being 1; None: found from the normals
+    known_length: tuple[float, float, float, float, float] | None = None  # pixels x, y, x, y and the metres between
     cut: float = DEFAULT_CUT  # relative jump of depth at which the surface tears
     stride: int = 1
     quads: bool = False
@@ -55,15 +58,29 @@ class SceneOptions:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A mesh with everything that its file needs. camera is None for a relief."""
+    """A mesh with everything that its file needs. camera is None for a relief.
+
+    photo is None where the vertices carry "color" instead. camera_to_world: float64 4×4, where the camera stands; None:
+    at the origin.
+    """
 
     mesh: Mesh
-    photo: np.ndarray
+    photo: np.ndarray | None
     camera: Camera | None
     normal_map: Normals | None
     options: SceneOptions
     z: np.ndarray | None = None  # float32 H×W, the distances that the mesh was built from
     record: dict[str, Any] = field(default_factory=dict)
+    camera_to_world: np.ndarray | None = None
+
+    def preview(self, size: int = 768) -> np.ndarray:
+        """A picture from beside the camera, uint8, longest edge `size`; points become dots."""
+        mesh = self.mesh
+        if self.camera_to_world is not None:
+            turn, origin = self.camera_to_world[:3, :3], self.camera_to_world[:3, 3]
+            normals = None if mesh.normals is None else mesh.normals @ turn
+            mesh = replace(mesh, vertices=(mesh.vertices - origin) @ turn, normals=normals)
+        return render_preview(mesh, self.photo, self.camera, size=size)
 
     def save(self, path: str | os.PathLike[str], **record: Any) -> list[Path]:
         """Write .glb, .ply or .obj and `<stem>.scene.json` beside it; returns the paths. `record` is added to the
@@ -71,7 +88,7 @@ class Scene:
         """
         path = Path(path)
         encoded = None if self.normal_map is None else self.normal_map.preview("opengl")
-        save_mesh(self.mesh, path, self.photo, self.camera, normal_map=encoded)
+        save_mesh(self.mesh, path, self.photo, self.camera, normal_map=encoded, camera_to_world=self.camera_to_world)
         beside = path.with_name(f"{path.stem}.scene.json")
         write_sidecar(beside, {**self.record, **record, "mesh": path.name})
         return [path, beside]
@@ -101,16 +118,8 @@ def build_scene(
         normals = normals.resize(size)
     if uncertainty is not None and uncertainty.std.shape != size:
         uncertainty = uncertainty.resize(size)
+    valid = usable_pixels(depth, uncertainty, options)
     std = None if uncertainty is None else uncertainty.std
-    if std is not None and uncertainty is not None and uncertainty.unit != "depth":
-        raise LotusError("The uncertainty must be that of the depth map, not of the normals.")
-    valid = depth.mask.copy()
-    if options.sky is not None:
-        valid &= depth.near_white() >= options.sky
-    if options.max_std is not None:
-        if std is None:
-            raise LotusError("Cutting by uncertainty needs an uncertainty map; predict one with a generative model.")
-        valid &= std <= options.max_std
     if options.mode == "relief":
         return _relief(depth, photo, valid, std, options)
     camera, far = _camera(depth, normals, options)
@@ -123,6 +132,11 @@ def build_scene(
         z = _refine(z, normals, camera, valid, std)
     if options.smooth_px > 0 and std is not None:
         z = smooth_depth(z, std, valid, reach_px=options.smooth_px, cut=options.cut)
+    scale = 1.0
+    if options.known_length is not None:
+        x1, y1, x2, y2, metres = options.known_length
+        scale = metric_scale(np.where(valid, z, np.nan), camera, (x1, y1), (x2, y2), metres)
+        z = (z * scale).astype(np.float32)
     full_normals = None if normals is None else normals.to("opengl").values
     if options.mode == "points":
         mesh = point_cloud(z, camera, valid, stride=options.stride, photo=photo, normals=full_normals)
@@ -149,16 +163,32 @@ def build_scene(
     record = {
         "camera": camera.to_dict(),
         "far": far,
+        "scale": scale,
         "space": depth.space,
         "conventions": {
             "axes": "x right, y up, -z forward; the camera at the origin",
             "uv": "pixel centre (i, j) at ((i + 0.5) / W, 1 - (j + 0.5) / H)",
-            "distance": "along the optical axis, the nearest point at 1; no metres",
+            "distance": "along the optical axis, "
+            + ("the nearest point at 1; no metres" if options.known_length is None else "metres"),
             "normal map": "tangent space, OpenGL (green up)" if normal_map is not None else None,
         },
         "options": asdict(options),
     }
     return Scene(mesh, photo, camera, normal_map, options, z, record)
+
+
+def usable_pixels(depth: Depth, uncertainty: Uncertainty | None, options: SceneOptions) -> np.ndarray:
+    """bool H×W: has depth, is no sky (`sky`), is certain (`max_std`). Both maps have one size. Raises LotusError."""
+    if uncertainty is not None and uncertainty.unit != "depth":
+        raise LotusError("The uncertainty must be that of the depth map, not of the normals.")
+    valid = depth.mask.copy()
+    if options.sky is not None:
+        valid &= depth.near_white() >= options.sky
+    if options.max_std is not None:
+        if uncertainty is None:
+            raise LotusError("Cutting by uncertainty needs an uncertainty map; predict one with a generative model.")
+        valid &= uncertainty.std <= options.max_std
+    return valid
 
 
 def write_sidecar(path: str | os.PathLike[str], record: dict[str, Any]) -> None:

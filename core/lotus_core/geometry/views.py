@@ -14,7 +14,7 @@ from .mesh import Mesh
 from .poses import PosedImage
 
 _SAMPLES = 1500  # points per pair of views when they are aligned to each other
-_MIN_POINTS = 8
+MIN_POINTS = 8
 _TOLERANCES = 0.1, 0.02, 0.006  # of that agreement, in units of the maps: first to find it, then to be rid of outliers
 _OUTSIDE = 0.1  # what a point that another view does not see costs, as a difference of the maps
 
@@ -45,8 +45,8 @@ def align_to_points(image: PosedImage, depth: Depth, photo: np.ndarray | None = 
     inside = (x >= 0) & (x < image.camera.width) & (y >= 0) & (y < image.camera.height)
     x, y, distance = x[inside], y[inside], image.points[inside, 2]
     seen = depth.mask[y, x]
-    if seen.sum() < _MIN_POINTS:
-        raise LotusError(f"{image.name} sees only {int(seen.sum())} sparse points; at least {_MIN_POINTS} are needed.")
+    if seen.sum() < MIN_POINTS:
+        raise LotusError(f"{image.name} sees only {int(seen.sum())} sparse points; at least {MIN_POINTS} are needed.")
     target = 1 / distance if depth.space == "disparity" else distance
     affine = fit_affine(depth.values[y, x][seen], target[seen], robust=True)
     return _view(image, depth, affine.scale, affine.shift, photo)

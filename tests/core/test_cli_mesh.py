@@ -1,0 +1,243 @@
+"""`lotus mesh`: every option that shapes the surface, and several photos with known poses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from lotus_core.cli import main
+from lotus_core.cli.predictors import Predictors
+from lotus_core.geometry.poses import PosedImage
+from lotus_core.maps import Depth, Normals, Uncertainty
+
+from .scenes import Scene, ball_scene, chamfer, posed, predicted
+
+WIDTH, HEIGHT = 96, 64
+
+
+@pytest.fixture
+def known_maps(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """The made scene, whose maps the models answer with instead of a guess; the right third is uncertain."""
+    scene = ball_scene(WIDTH, HEIGHT, 60)
+    disparity = 1 / scene.z
+    values = (disparity - disparity.min()) / np.ptp(disparity)
+    depth = Depth(values.astype(np.float32), "disparity")
+    std = np.zeros((HEIGHT, WIDTH), np.float32)
+    std[:, 64:] = 0.5
+    maps = {
+        "depth": depth,
+        "normal": Normals(scene.normals.astype(np.float32), "opengl"),
+        "uncertainty": Uncertainty(std, depth, 10, "depth"),
+    }
+    monkeypatch.setattr(Predictors, "predict", lambda self, *_: {name: maps[name] for name in self.maps})
+    return scene
+
+
+def built(folder: Path, photo: str, model: str, *options: str, name: str = "scene.ply") -> tuple[Any, dict[str, Any]]:
+    """The mesh and the record that the command writes."""
+    target = folder / "out" / name
+    assert main(["mesh", photo, "-o", str(target), "--model", model, "--quiet", *options]) == 0
+    record = json.loads(target.with_name(f"{target.stem}.scene.json").read_text(encoding="utf-8"))
+    return trimesh.load(target, process=False), record
+
+
+def test_far_is_found_from_the_normals(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
+) -> None:
+    _, record = built(tmp_path, photo, checkpoints["depth"], "--far", "auto", "--fov", "60")
+    assert record["far"] == pytest.approx(known_maps.z.max() / known_maps.z.min(), rel=0.1)
+    assert record["models"].keys() == {"depth", "normal"}
+
+
+def test_a_known_length_makes_metres(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
+) -> None:
+    z, camera = known_maps.z, known_maps.camera
+    points = camera.unproject(z)
+    metres = float(np.linalg.norm(points[50, 20] - points[10, 70]))
+    far = str(z.max() / z.min())
+    known = ["--known", "20.5", "50.5", "70.5", "10.5", str(metres)]
+    mesh, record = built(
+        tmp_path, photo, checkpoints["depth"], "--far", far, "--fov", "60", *known, "--no-refine", "--mode", "points"
+    )
+    assert -mesh.vertices[:, 2] == pytest.approx(z.ravel(), rel=1e-3)
+    assert record["scale"] == pytest.approx(z.min(), rel=1e-3)
+    assert "metres" in record["conventions"]["distance"]
+
+
+def test_stride_sky_and_uncertainty_remove_pixels(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
+) -> None:
+    def points(*options: str) -> int:
+        return len(built(tmp_path, photo, checkpoints["depth"], "--mode", "points", *options)[0].vertices)
+
+    disparity = 1 / known_maps.z
+    nearness = (disparity - disparity.min()) / np.ptp(disparity)
+    assert points() == WIDTH * HEIGHT
+    assert points("--stride", "4") <= (WIDTH // 4 + 1) * (HEIGHT // 4 + 1)
+    assert points("--sky", "0.01") == np.count_nonzero(nearness.astype(np.float32) >= 0.01)
+    assert points("--max-std", "0.2") == 64 * HEIGHT
+    assert points("--smooth", "3") == WIDTH * HEIGHT
+
+
+def test_small_islands_are_kept_on_demand(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
+) -> None:
+    def faces(least: str) -> int:
+        return len(built(tmp_path, photo, checkpoints["depth"], "--no-refine", "--min-faces", least)[0].faces)
+
+    assert faces("3000") < faces("0")
+
+
+def test_uncertainty_goes_into_the_file(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
+) -> None:
+    built(tmp_path, photo, checkpoints["depth"], "--uncertainty")
+    assert b"property float uncertainty" in (tmp_path / "out" / "scene.ply").read_bytes()[:1000]
+
+
+def test_quads_of_an_obj(tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene) -> None:
+    argv = ["--quads", "--cut", "100", "--no-refine"]
+    mesh, _ = built(tmp_path, photo, checkpoints["depth"], *argv, name="scene.obj")
+    lines = (tmp_path / "out" / "scene.obj").read_text(encoding="utf-8").splitlines()
+    assert [len(line.split()) for line in lines if line.startswith("f ")] == [5] * (WIDTH - 1) * (HEIGHT - 1)
+    assert len(mesh.faces) == 2 * (WIDTH - 1) * (HEIGHT - 1)
+    assert (mesh.face_normals * mesh.triangles_center).sum(axis=1).max() < 0, "faces look at the camera"
+    # The UV of a vertex is where the camera sees it.
+    x, z = mesh.vertices[:, 0], mesh.vertices[:, 2]
+    assert mesh.visual.uv[:, 0] == pytest.approx(x / -z * 0.5 / np.tan(np.radians(55 / 2)) + 0.5, abs=1e-4)
+
+
+def test_relief_of_a_given_size(tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene) -> None:
+    size = ["--mode", "relief", "--width", "96", "--height", "7"]
+    mesh, _ = built(tmp_path, photo, checkpoints["depth"], *size)
+    assert np.ptp(mesh.vertices, axis=0) == pytest.approx([95, 63, 7], abs=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["perspective", "points", "relief"])
+def test_preview(tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene, mode: str) -> None:
+    built(tmp_path, photo, checkpoints["depth"], "--preview", "--mode", mode)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"scene.ply", "scene.scene.json", "scene.preview.png"}
+    with Image.open(tmp_path / "out" / "scene.preview.png") as picture:
+        pixels = np.asarray(picture).astype(int)
+    assert max(pixels.shape) == 1024
+    assert (np.ptp(pixels, axis=2) > 40).mean() > 0.2, "the photo's colours, not the grey behind"
+
+
+@pytest.fixture
+def views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[PosedImage, Scene]]:
+    """Three photos with their poses in poses.json; the models answer as a network would, at half the size."""
+    scenes = posed(3, sparse=150)
+    for number, (image, _) in enumerate(scenes):
+        Image.new("RGB", (400, 300), (200, 100, 50)).save(tmp_path / image.name)
+        assert image.name == f"{number}.jpg"
+    answers = iter([predicted(scene, i).resize((75, 100)) for i, (_, scene) in enumerate(scenes)])
+    monkeypatch.setattr(Predictors, "predict", lambda *_: {"depth": next(answers)})
+    write_poses(tmp_path / "poses.json", scenes, points=True)
+    return scenes
+
+
+def write_poses(path: Path, scenes: list[tuple[PosedImage, Scene]], *, points: bool) -> None:
+    rows = [
+        {
+            "image": image.name,
+            **image.camera.to_dict(),
+            "camera_to_world": image.camera_to_world.tolist(),
+            "points": image.points.tolist() if points else [],
+        }
+        for image, _ in reversed(scenes)
+    ]
+    path.write_text(json.dumps({"views": rows}), encoding="utf-8")
+
+
+def fuse(folder: Path, checkpoint: str, target: str, *options: str) -> int:
+    photos = [str(folder / f"{i}.jpg") for i in range(3)]
+    poses = ["--poses", str(folder / "poses.json")]
+    return main(["mesh", *photos, *poses, "-o", str(folder / "out" / target), "--model", checkpoint, *options])
+
+
+def test_several_photos_make_one_mesh(
+    tmp_path: Path,
+    checkpoints: dict[str, str],
+    views: list[tuple[PosedImage, Scene]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert fuse(tmp_path, checkpoints["depth"], "scene.ply", "--voxels", "96", "--preview") == 0
+    assert "3 photos aligned to sparse points" in capfd.readouterr().out
+    mesh = trimesh.load(tmp_path / "out" / "scene.ply", process=False)
+    assert chamfer(np.asarray(mesh.vertices), views) < 0.015
+    assert np.abs(np.median(mesh.visual.vertex_colors[:, :3], axis=0) - [200, 100, 50]).max() <= 3
+    record = json.loads((tmp_path / "out" / "scene.scene.json").read_text(encoding="utf-8"))
+    assert [view["image"] for view in record["views"]] == ["0.jpg", "1.jpg", "2.jpg"]
+    with Image.open(tmp_path / "out" / "scene.preview.png") as picture:
+        shown = np.abs(np.asarray(picture).astype(int) - [200, 100, 50]).max(axis=2) < 12
+    assert shown.mean() > 0.4
+
+
+def test_several_photos_without_sparse_points_make_one_cloud(
+    tmp_path: Path, checkpoints: dict[str, str], views: list[tuple[PosedImage, Scene]]
+) -> None:
+    write_poses(tmp_path / "poses.json", views, points=False)
+    assert fuse(tmp_path, checkpoints["depth"], "scene.glb", "--mode", "points", "--quiet") == 0
+    scene = trimesh.load_scene(tmp_path / "out" / "scene.glb")
+    (cloud,) = scene.geometry.values()
+    assert chamfer(np.asarray(cloud.vertices), views) < 0.02
+    assert scene.camera_transform == pytest.approx(views[0][0].camera_to_world, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["a.jpg", "b.jpg"], "--poses"),
+        (["a.jpg", "--voxels", "64"], "--poses"),
+        (["a.jpg", "--poses", "p", "--fov", "50"], "--fov has no meaning with --poses"),
+        (["a.jpg", "--poses", "p", "--mode", "relief"], "one photo"),
+        (["a.jpg", "--poses", "none.json"], "none.json does not exist"),
+        (["a.jpg", "--quads"], ".obj"),
+        (["a.jpg", "--far", "never"], "--far"),
+        (["a.jpg", "--known", "1", "2", "3", "4"], "--known"),
+        (["a.jpg", "--mode", "points", "--min-faces", "3"], "--min-faces has no meaning"),
+        (["a.jpg", "--width", "50"], "--mode relief"),
+        (["a.jpg", "--mode", "relief", "--smooth", "5"], "--mode perspective"),
+    ],
+)
+def test_options_that_make_no_sense(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert main(["mesh", *options, "-o", str(tmp_path / "new" / "scene.glb")]) == 2
+    stderr = capfd.readouterr().err
+    assert said in stderr
+    assert stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("photos", "said"),
+    [
+        (["0.jpg", "other.jpg"], "no pose for other.jpg"),
+        (["0.jpg", "sub/0.jpg"], "given twice"),
+        (["0.jpg", "tall/1.jpg"], "1.jpg is 300×400 and its pose is for 200×150"),
+    ],
+)
+def test_photos_that_do_not_fit_their_poses(
+    tmp_path: Path,
+    checkpoints: dict[str, str],
+    views: list[tuple[PosedImage, Scene]],
+    capfd: pytest.CaptureFixture[str],
+    photos: list[str],
+    said: str,
+) -> None:
+    (tmp_path / "tall").mkdir()
+    Image.new("RGB", (300, 400)).save(tmp_path / "tall" / "1.jpg")
+    argv = [str(tmp_path / name) for name in photos]
+    argv += ["--poses", str(tmp_path / "poses.json"), "--model", checkpoints["depth"]]
+    assert main(["mesh", *argv, "-o", str(tmp_path / "new" / "scene.ply")]) == 2
+    assert said in capfd.readouterr().err
+    assert not (tmp_path / "new").exists()
