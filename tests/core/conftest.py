@@ -9,6 +9,9 @@ import pytest
 
 import lotus_core
 
+# One thread, set before torch is imported: a child forked from a process that has OpenMP threads hangs at its first
+# convolution, and several tests fork.
+os.environ["OMP_NUM_THREADS"] = "1"
 # Programs that a test starts run the same code that the test itself imports.
 SOURCE = str(Path(lotus_core.__file__).parent.parent)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
