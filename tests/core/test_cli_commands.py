@@ -166,7 +166,13 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, photo: str, checkpoints: dict[str
         "--samples",
         "100000",
     ]
-    process = subprocess.Popen([*LOTUS, *argv], stderr=subprocess.PIPE, text=True)
+    # A shell's background job (as CI may be) ignores Ctrl-C and hands that down: start the program as a terminal would.
+    process = subprocess.Popen(
+        [*LOTUS, *argv],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not out.exists():  # made at the very start
         time.sleep(0.05)
     time.sleep(1)
