@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from ..errors import LotusError
-from ..files import atomic_path
 from .header import PICKLE_SUFFIXES
 from .load import load_model
-from .single_file import save_model
+from .single_file import save_model, write_tensors
 
 _WRAPPERS = ("state_dict", "model", "module")  # keys under which trainers nest the weights
 
@@ -35,9 +33,7 @@ def convert(
     path = Path(source).expanduser()
     if path.is_file() and path.suffix.lower() in PICKLE_SUFFIXES:
         tensors = _read_pickle(path)
-        with atomic_path(target) as temporary:
-            save_file(tensors, temporary)
-            temporary.chmod(0o644)
+        write_tensors(target, tensors)
         return f"{len(tensors)} tensors, unchanged"
     model = load_model(source, "cpu", torch.float32, task=task, space=space)
     save_model(model, target, dtype)

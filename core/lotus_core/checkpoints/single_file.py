@@ -48,6 +48,14 @@ def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dty
         "vae_config": _config_json(model.vae),
         **model.info.to_metadata(),
     }
+    write_tensors(path, tensors, metadata)
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file with the permissions of any new file; it appears whole or not at all.
+
+    Raises LotusError where it cannot be written.
+    """
     try:
         with atomic_path(path) as temporary:
             temporary.touch()
