@@ -20,9 +20,9 @@ from ..errors import LotusError
 from .annotation import annotation
 from .config import AutoencoderLossConfig, AutoencoderRunConfig
 from .loop import TrainingLoop, make_accelerator
-from .order import DataOrder, Draw, derive, noise, uniform
+from .order import Draw, derive, noise, uniform
 from .pictures import save_contact_sheet
-from .sources import SampleSource, loader, open_source
+from .sources import SampleSource, batches_from, open_source
 
 Kind = Literal["image", "depth", "normal"]
 KINDS: tuple[Kind, ...] = ("image", "depth", "normal")
@@ -103,23 +103,8 @@ def train_autoencoder(run: AutoencoderRunConfig, resume: bool = False) -> Path:
     loop = TrainingLoop(run, AutoencoderTask(vae, run.loss.latent_noise), accelerator, resume)
     if run.optim.gradient_checkpointing:
         vae.enable_gradient_checkpointing()
-    order = DataOrder(
-        [len(source) for source in sources],
-        [source.probability for source in run.data.sources],
-        run.optim.batch_size,
-        run.optim.seed,
-        run.data.flip,
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
-    accumulation = run.optim.gradient_accumulation
-    batches = loader(
-        CroppedPictures(sources, run.loss, run.optim.seed),
-        order,
-        loop.step * accumulation,
-        run.optim.steps * accumulation,
-        run.data.workers,
-    )
+    pictures = CroppedPictures(sources, run.loss, run.optim.seed)
+    batches = batches_from(loop.step, pictures, sources, run, accelerator)
 
     def losses(number: int, module: Callable[..., Any]) -> dict[str, torch.Tensor]:
         batch = next(batches)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
+from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from ..data.sample import Sample, flip
 from ..errors import LotusError
 from .annotation import annotation, annotation_mask
-from .config import SourceConfig
+from .config import AutoencoderRunConfig, RunConfig, SourceConfig
 from .order import DataOrder, Draw
 
 _CLASSES = {
@@ -78,13 +79,32 @@ class SampleItems(Dataset[dict[str, Any]]):
         }
 
 
-def loader(items: Dataset[Any], order: DataOrder, start: int, end: int, workers: int) -> Iterator[dict[str, Any]]:
-    """Collated micro-batches start … end − 1; `workers` processes read ahead, 0 reads in this one."""
+def batches_from(
+    step: int,
+    items: Dataset[Any],
+    sources: Sequence[SampleSource],
+    run: RunConfig | AutoencoderRunConfig,
+    accelerator: Accelerator,
+) -> Iterator[dict[str, Any]]:
+    """Collated micro-batches of this process from optimiser step `step` to the run's end.
+
+    `[data] workers` processes read ahead; 0 reads in this one.
+    """
+    order = DataOrder(
+        [len(source) for source in sources],
+        [source.probability for source in run.data.sources],
+        run.optim.batch_size,
+        run.optim.seed,
+        run.data.flip,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    accumulation = run.optim.gradient_accumulation
     return iter(
         DataLoader(
             items,
-            batch_sampler=order.batches(start, end),
-            num_workers=workers,
+            batch_sampler=order.batches(step * accumulation, run.optim.steps * accumulation),
+            num_workers=run.data.workers,
             pin_memory=torch.cuda.is_available(),
         )
     )

@@ -17,8 +17,8 @@ from .config import RunConfig
 from .latents import cached_latents, encode_batch
 from .loop import TrainingLoop, make_accelerator
 from .loss import protocol_losses, training_timesteps
-from .order import DataOrder, Draw, noise, uniform
-from .sources import SampleItems, loader, open_source
+from .order import Draw, noise, uniform
+from .sources import SampleItems, batches_from, open_source
 from .validation import validate
 
 
@@ -40,17 +40,7 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
             batch_items: SampleItems | torch.utils.data.Dataset = cached_latents(items, model, run, accelerator)
     else:
         batch_items = items
-    order = DataOrder(
-        [len(source) for source in sources],
-        [source.probability for source in run.data.sources],
-        run.optim.batch_size,
-        run.optim.seed,
-        run.data.flip,
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
-    accumulation = run.optim.gradient_accumulation
-    batches = loader(batch_items, order, loop.step * accumulation, run.optim.steps * accumulation, run.data.workers)
+    batches = batches_from(loop.step, batch_items, sources, run, accelerator)
     trained_steps = training_timesteps(run.protocol.training_timesteps, run.scheduler.num_train_timesteps)
 
     def losses(number: int, unet: Callable[..., Any]) -> dict[str, torch.Tensor]:
