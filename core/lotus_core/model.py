@@ -5,7 +5,7 @@ Source: "Lotus: diffusion-based visual foundation model for high-quality dense p
 
 from __future__ import annotations
 
-from typing import TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
@@ -18,6 +18,7 @@ TIMESTEP = 999  # t = T: the only time step of the single-step formulation (sect
 TASK_SWITCH = {"annotation": (1.0, 0.0), "reconstruct": (0.0, 1.0)}  # s_y and s_x of the detail preserver (section 4.3)
 
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
+Decoder: TypeAlias = Literal["exact", "fast"]  # the checkpoint's own autoencoder, or a small one in its place
 
 
 def task_embedding(task: str) -> torch.Tensor:
@@ -48,6 +49,7 @@ class LotusModel(nn.Module):
     """
 
     prompt_embeds: torch.Tensor
+    fast_vae: AutoencoderTiny | None
 
     def __init__(
         self, unet: UNet2DConditionModel, vae: Autoencoder, prompt_embeds: torch.Tensor, info: ModelInfo
@@ -63,14 +65,24 @@ class LotusModel(nn.Module):
         self.unet = unet
         self.vae = vae
         self.register_buffer("prompt_embeds", prompt_embeds)
+        self.fast_vae = None
 
-    def encode(self, images: torch.Tensor, sample_generator: torch.Generator | None = None) -> torch.Tensor:
+    def encode(
+        self,
+        images: torch.Tensor,
+        sample_generator: torch.Generator | None = None,
+        *,
+        encoder: Decoder = "exact",
+    ) -> torch.Tensor:
         """Images B×3×H×W in [−1, 1] to scaled latents B×C×h×w, h = H / latent_factor.
 
         Takes the mode of the posterior, or a sample of it where `sample_generator` is given (as the original code does;
-        AutoencoderTiny has no posterior and ignores it).
+        AutoencoderTiny has no posterior and ignores it). `encoder` "fast" is `fast_vae`, or LotusError without one.
         """
         images = images.to(next(self.vae.parameters()).dtype)
+        if encoder == "fast":
+            fast = self._fast()
+            return fast.encode(images).latents * fast.config.scaling_factor
         encoded = self.vae.encode(images)
         if isinstance(self.vae, AutoencoderTiny):
             latents = encoded.latents
@@ -80,10 +92,23 @@ class LotusModel(nn.Module):
             latents = encoded.latent_dist.sample(sample_generator)
         return latents * self.latent_scale
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Scaled latents B×C×h×w to B×3×H×W, nominally in [−1, 1] (not clamped)."""
+    def decode(self, latents: torch.Tensor, *, decoder: Decoder = "exact", mean: bool = False) -> torch.Tensor:
+        """Scaled latents B×C×h×w to B×3×H×W, nominally in [−1, 1] (not clamped); with `mean` B×1×H×W, their mean.
+
+        `decoder` "fast" is `fast_vae`, or LotusError without one.
+        """
         latents = latents.to(next(self.vae.parameters()).dtype)
-        return self.vae.decode(latents / self.latent_scale).sample
+        if decoder == "fast":
+            fast = self._fast()
+            decoded = fast.decode(latents / fast.config.scaling_factor).sample
+        else:
+            decoded = self.vae.decode(latents / self.latent_scale).sample
+        return decoded.mean(dim=1, keepdim=True) if mean else decoded
+
+    def _fast(self) -> AutoencoderTiny:
+        if self.fast_vae is None:
+            raise LotusError(f"{self.info.name} was loaded without a fast decoder: name one with fast_decoder.")
+        return self.fast_vae
 
     def forward(
         self,
@@ -115,6 +140,11 @@ class LotusModel(nn.Module):
                 return_dict=False,
             )[0],
         )
+
+
+def device_of(model: LotusModel) -> torch.device:
+    """Where `model` computes. Not a property: hosts give modules an attribute `device` of their own."""
+    return model.prompt_embeds.device
 
 
 def variant_of(in_channels: int, out_channels: int) -> str:

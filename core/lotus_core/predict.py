@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from PIL import Image
 
+from .encoding import EncodedImage as EncodedImage
+from .encoding import ImageSource, as_list, encode_image
 from .errors import LotusError
-from .framing import Frame
-from .images import LoadedImage, load_image
 from .maps import Depth, Normals, Uncertainty
 from .maps.depth import Space
 from .maps.normals import Convention
-from .model import LotusModel
+from .model import Decoder, LotusModel
 from .progress import Cancel, Progress, Steps
-from .running import MeanAngle, MeanDirection, RunningSpread, unit
-from .sampling import draw_noise, memory_as_lotus_error, samples_at_once
+from .running import KeptTensors, MeanAngle, MeanDirection, RunningSpread, unit
+from .sampling import Draws, decoded_samples, memory_as_lotus_error
 
 Map = TypeVar("Map")
 
 
-@dataclass(frozen=True)
-class EncodedImage:
-    """An encoded photo. Every method of LotusPredictor takes it as an image, so one encoding serves many maps.
-
-    latents: scaled image latents 1×C×h×w. frame: how the photo lies in them. valid: bool H×W or None.
-    """
-
-    latents: torch.Tensor
-    frame: Frame
-    valid: np.ndarray | None
-
-
-ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor | LoadedImage | EncodedImage
 OneOrMany = Any  # one map for one image, a list of maps for a list of images or an array with a batch axis
 
 
@@ -47,7 +31,7 @@ class LotusPredictor:
     Args:
         model: on its device, in its precision.
         progress, cancel: used by every call that brings none of its own. Cancel is polled between the network's parts.
-        max_batch: noise samples that `uncertainty` runs at once; None takes what fits into memory.
+        max_batch: noise samples that `uncertainty` runs at once (None: 1). More take more memory.
 
     `depth`, `normal`, `uncertainty` and `reconstruct` share these arguments:
         images: a path, PIL image, array, tensor or EncodedImage; or a list of them, or an array with a batch axis.
@@ -57,6 +41,8 @@ class LotusPredictor:
             a list gives to the bit what its images give alone.
         reference: the original code's arithmetic, for comparison: size truncated, no padding, nearest on the way back,
             every channel clamped.
+        decoder, encoder: "exact" is the checkpoint's own autoencoder; "fast" the small one that the model was loaded
+            with (`load_model(fast_decoder=...)`), which LotusError asks for where there is none.
 
     They raise LotusError for unusable images and arguments, and Cancelled.
     """
@@ -82,6 +68,8 @@ class LotusPredictor:
         reference: bool = False,
         *,
         index: int = 0,
+        decoder: Decoder = "exact",
+        encoder: Decoder = "exact",
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> OneOrMany:
@@ -89,9 +77,8 @@ class LotusPredictor:
         self._require_task("depth")
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Depth:
-            encoded = self._encoded(image, resolution, reference, steps)
-            values = next(self._samples(encoded, seed, number, 1, steps))
-            return self._depth_map(values, encoded)
+            encoded = self._encoded(image, resolution, reference, encoder, steps)
+            return self._depth_map(next(self._samples(encoded, Draws(seed, number), decoder, steps)), encoded)
 
         return self._each(images, predict, index, 3, progress, cancel)
 
@@ -103,6 +90,8 @@ class LotusPredictor:
         reference: bool = False,
         *,
         index: int = 0,
+        decoder: Decoder = "exact",
+        encoder: Decoder = "exact",
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> OneOrMany:
@@ -110,8 +99,8 @@ class LotusPredictor:
         self._require_task("normal")
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Normals:
-            encoded = self._encoded(image, resolution, reference, steps)
-            return self._normal_map(next(self._samples(encoded, seed, number, 1, steps)), encoded)
+            encoded = self._encoded(image, resolution, reference, encoder, steps)
+            return self._normal_map(next(self._samples(encoded, Draws(seed, number), decoder, steps)), encoded)
 
         return self._each(images, predict, index, 3, progress, cancel)
 
@@ -124,15 +113,17 @@ class LotusPredictor:
         *,
         samples: int = 10,
         index: int = 0,
+        decoder: Decoder = "exact",
+        encoder: Decoder = "exact",
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> OneOrMany:
         """How much each pixel depends on the noise, over `samples` draws of Lotus-G; and the mean map.
 
         Depth: standard deviation (of the population: divided by N) in units of `Depth.values`. Normals: mean angle, in
-        degrees, to the mean direction; for it the samples are computed twice, first for the mean, then for the angles,
-        which costs time instead of memory. Memory does not grow with `samples`. The first sample has the noise that
-        `depth` and `normal` draw for the same seed and index.
+        degrees, to the mean direction; for it the samples are kept until the mean is known, beyond 64 MiB of them in a
+        temporary file. Memory does not grow with `samples`. The first sample has the noise that `depth` and `normal`
+        draw for the same seed and index.
 
         Raises LotusError for Lotus-D and for fewer than 2 samples.
         """
@@ -144,26 +135,28 @@ class LotusPredictor:
         if samples < 2:
             raise LotusError(f"Uncertainty needs at least 2 samples, not {samples}.")
         is_depth = self.model.info.task == "depth"
-        passes = 1 if is_depth else 2
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Uncertainty:
-            encoded = self._encoded(image, resolution, reference, steps)
+            encoded = self._encoded(image, resolution, reference, encoder, steps)
+            draws = Draws(seed, number, samples, self._max_batch or 1)
             if is_depth:
                 spread = RunningSpread()
-                for values in self._samples(encoded, seed, number, samples, steps):
+                for values in self._samples(encoded, draws, decoder, steps):
                     spread.add(values)
                 mean = self._depth_map(spread.mean, encoded)
                 return Uncertainty(spread.std[0].numpy(), mean, samples, "depth")
             direction = MeanDirection()
-            for values in self._samples(encoded, seed, number, samples, steps):
-                direction.add(values)
-            angle = MeanAngle(direction.mean)
-            for values in self._samples(encoded, seed, number, samples, steps):
-                angle.add(values)
+            with KeptTensors() as kept:
+                for vectors in self._samples(encoded, draws, decoder, steps):
+                    direction.add(vectors)
+                    kept.append(vectors)
+                angle = MeanAngle(direction.mean)
+                for vectors in kept:
+                    angle.add(vectors)
             normals = self._normal_map(direction.mean, encoded)
             return Uncertainty(angle.mean[0].numpy(), normals, samples, "degrees")
 
-        return self._each(images, predict, index, 1 + 2 * passes * samples, progress, cancel)
+        return self._each(images, predict, index, 1 + 2 * samples, progress, cancel)
 
     def reconstruct(
         self,
@@ -173,24 +166,34 @@ class LotusPredictor:
         reference: bool = False,
         *,
         index: int = 0,
+        decoder: Decoder = "exact",
+        encoder: Decoder = "exact",
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> OneOrMany:
         """The image itself as the detail preserver's task gives it back: float32 H×W×3 RGB in [0, 1]."""
 
         def predict(image: ImageSource, number: int, steps: Steps) -> np.ndarray:
-            encoded = self._encoded(image, resolution, reference, steps)
-            decoded = next(self._decoded(encoded, seed, number, 1, steps, "reconstruct"))
+            encoded = self._encoded(image, resolution, reference, encoder, steps)
+            draws = Draws(seed, number)
+            decoded = next(decoded_samples(self.model, encoded, draws, steps, "reconstruct", decoder))
             picture = encoded.frame.from_network((decoded / 2 + 0.5).clamp(0, 1)).clamp(0, 1)
             return picture[0].permute(1, 2, 0).contiguous().numpy()
 
         return self._each(images, predict, index, 3, progress, cancel)
 
-    def encode(self, image: ImageSource, resolution: int | None = None, reference: bool = False) -> EncodedImage:
+    def encode(
+        self,
+        image: ImageSource,
+        resolution: int | None = None,
+        reference: bool = False,
+        *,
+        encoder: Decoder = "exact",
+    ) -> EncodedImage:
         """Encode one image for several predictions; its resolution is settled here."""
         steps = Steps(1, self._progress, self._cancel)
         with torch.no_grad(), memory_as_lotus_error():
-            encoded = self._encoded(image, resolution, reference, steps)
+            encoded = self._encoded(image, resolution, reference, encoder, steps)
         steps.finish()
         return encoded
 
@@ -203,7 +206,7 @@ class LotusPredictor:
         progress: Progress | None,
         cancel: Cancel | None,
     ) -> OneOrMany:
-        many = _as_list(images)
+        many = as_list(images)
         todo = [cast(ImageSource, images)] if many is None else many
         steps = Steps(len(todo) * steps_each, progress or self._progress, cancel or self._cancel)
         with torch.no_grad(), memory_as_lotus_error():
@@ -211,57 +214,23 @@ class LotusPredictor:
         steps.finish()
         return results[0] if many is None else results
 
-    def _encoded(self, image: ImageSource, resolution: int | None, reference: bool, steps: Steps) -> EncodedImage:
-        model, device = self.model, _device_of(self.model)
+    def _encoded(
+        self, image: ImageSource, resolution: int | None, reference: bool, encoder: Decoder, steps: Steps
+    ) -> EncodedImage:
         steps.begin("Encoding")
-        if isinstance(image, EncodedImage):
-            if image.latents.shape[1] != model.latent_channels:
-                raise LotusError("The encoded image comes from another autoencoder: encode it with this model.")
-            return EncodedImage(image.latents.to(device), image.frame, image.valid)
-        loaded = load_image(image)
-        height, width = loaded.rgb.shape[:2]
-        longest = model.info.resolution if resolution is None else resolution
-        multiple = model.latent_factor if reference else model.multiple
-        frame = Frame.of(height, width, longest, multiple, reference)
-        latents = model.encode(frame.to_network(loaded.rgb).to(device))
-        return EncodedImage(latents, frame, loaded.valid)
+        return encode_image(self.model, image, resolution, reference, encoder)
 
-    def _samples(
-        self, encoded: EncodedImage, seed: int, index: int, samples: int, steps: Steps
-    ) -> Iterator[torch.Tensor]:
+    def _samples(self, encoded: EncodedImage, draws: Draws, decoder: Decoder, steps: Steps) -> Iterator[torch.Tensor]:
         """One finished map after another, C×H×W float32 on the CPU at the photo's size: depth 1×H×W, normals 3×H×W."""
         frame = encoded.frame
-        for decoded in self._decoded(encoded, seed, index, samples, steps, "annotation"):
+        one_channel = self.model.info.task == "depth" and not frame.reference
+        for decoded in decoded_samples(self.model, encoded, draws, steps, "annotation", decoder, one_channel):
             if self.model.info.task == "normal":
                 yield unit(frame.from_network(decoded.clamp(-1, 1) if frame.reference else decoded)[0])
             elif frame.reference:
                 yield frame.from_network((decoded / 2 + 0.5).clamp(0, 1)).mean(dim=1)
             else:
-                depth = (decoded.mean(dim=1, keepdim=True) / 2 + 0.5).clamp(0, 1)
-                yield frame.from_network(depth)[0].clamp(0, 1)
-
-    def _decoded(
-        self, encoded: EncodedImage, seed: int, index: int, samples: int, steps: Steps, task: str
-    ) -> Iterator[torch.Tensor]:
-        """One decoded sample after another, 1×3×H×W float32 on the CPU at the network's size."""
-        model, latents = self.model, encoded.latents
-        chunk = min(samples, self._max_batch or samples_at_once(model, encoded.frame))
-        for start in range(0, samples, chunk):
-            numbers = range(start, min(start + chunk, samples))
-            text = "Predicting" if samples == 1 else f"Predicting sample {numbers[-1] + 1} of {samples}"
-            steps.begin(text, len(numbers))
-            noise = None
-            if model.variant == "g":
-                noise = torch.cat([draw_noise(seed, index, number, latents.shape) for number in numbers])
-                noise = noise.to(latents.device)
-            predicted = model(latents.expand(len(numbers), -1, -1, -1), noise, task)
-            steps.begin("Decoding", len(numbers))
-            decoded = model.decode(predicted).float().cpu()
-            if not bool(torch.isfinite(decoded).all()):
-                full = predicted.dtype == torch.float32
-                cure = "its weights are damaged" if full else "load it with dtype float32"
-                raise LotusError(f"{model.info.name} gave NaN or infinite values in {predicted.dtype}: {cure}.")
-            yield from decoded.split(1)
+                yield frame.from_network((decoded / 2 + 0.5).clamp(0, 1))[0].clamp(0, 1)
 
     def _depth_map(self, values: torch.Tensor, encoded: EncodedImage) -> Depth:
         space = self.model.info.space
@@ -278,16 +247,3 @@ class LotusPredictor:
         info = self.model.info
         if info.task != task:
             raise LotusError(f"{info.name} predicts {info.task}, not {task}: choose a model for {task}.")
-
-
-def _as_list(images: ImageSource | Sequence[ImageSource]) -> list[ImageSource] | None:
-    """The images of a list or of an array with a batch axis; None for a single image."""
-    if isinstance(images, list | tuple):
-        return list(images)
-    if isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4:
-        return list(images)
-    return None
-
-
-def _device_of(model: LotusModel) -> torch.device:
-    return next(model.unet.parameters()).device

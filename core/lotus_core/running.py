@@ -1,9 +1,15 @@
-"""Statistics over samples that come one at a time and are not kept."""
+"""Statistics over samples that come one at a time and do not stay in memory."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+
+import numpy as np
 import torch
 
+KEPT_IN_MEMORY = 64 * 2**20  # bytes of tensors kept for a second pass; more go to a temporary file
 SHORTEST = 1e-6  # vectors below this length have no direction
 
 
@@ -68,3 +74,33 @@ class MeanAngle:
     @property
     def mean(self) -> torch.Tensor:
         return self._sum / self._count
+
+
+class KeptTensors:
+    """float32 CPU tensors of one shape, appended and then read back in order, exactly; in a file where they are many.
+
+    A context manager: at its end everything is gone.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=KEPT_IN_MEMORY)  # noqa: SIM115 (closed by __exit__)
+        self._shape: torch.Size | None = None
+
+    def append(self, tensor: torch.Tensor) -> None:
+        self._shape = tensor.shape
+        self._file.write(tensor.numpy().tobytes())
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        if self._shape is None:
+            return
+        self._file.seek(0)
+        while data := self._file.read(4 * self._shape.numel()):
+            yield torch.from_numpy(np.frombuffer(bytearray(data), np.float32)).view(self._shape)
+
+    def __enter__(self) -> KeptTensors:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()

@@ -1,21 +1,28 @@
-"""Noise for the generative variant, and how many samples of it fit into memory at once."""
+"""The network's part of a prediction: noise, the U-Net's step, the decoder, one sample after another."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from .encoding import EncodedImage
 from .errors import LotusError
-from .framing import Frame
-from .model import LotusModel
+from .model import Decoder, LotusModel
+from .progress import Steps
 
-CPU_MEMORY = 2 * 2**30  # bytes that samples may take outside a CUDA device
-CUDA_SHARE = 4  # they may take one part in so many of a CUDA device, of which others have a share
-MAX_AT_ONCE = 16  # more makes no GPU faster
-LIVE_FEATURES = 7  # full-resolution feature maps alive at once at the decoder's peak; 6.1 to 6.3 were measured
+
+@dataclass(frozen=True)
+class Draws:
+    """Which noise the samples of image number `index` get, how many there are, and how many run at once."""
+
+    seed: int
+    index: int = 0
+    samples: int = 1
+    at_once: int = 1
 
 
 def draw_noise(seed: int, index: int, sample: int, shape: Sequence[int]) -> torch.Tensor:
@@ -25,18 +32,36 @@ def draw_noise(seed: int, index: int, sample: int, shape: Sequence[int]) -> torc
     return torch.randn(tuple(shape), generator=generator)
 
 
-def samples_at_once(model: LotusModel, frame: Frame) -> int:
-    """How many samples of an image in `frame` to run at once.
+def decoded_samples(
+    model: LotusModel,
+    encoded: EncodedImage,
+    draws: Draws,
+    steps: Steps,
+    task: str = "annotation",
+    decoder: Decoder = "exact",
+    mean: bool = False,
+) -> Iterator[torch.Tensor]:
+    """One decoded sample after another, float32 on the CPU at the network's size, nominally in [−1, 1].
 
-    Depends on nothing that changes from run to run (as free memory does): a batch of another size rounds differently.
+    1×3×H×W, or with `mean` 1×1×H×W, the mean over the channels. Raises LotusError where they are not finite.
     """
-    parameter = next(model.vae.parameters())
-    widest = max(model.vae.config.block_out_channels[:2])
-    needed = frame.padded_height * frame.padded_width * widest * LIVE_FEATURES * parameter.element_size()
-    memory = CPU_MEMORY
-    if parameter.device.type == "cuda":
-        memory = torch.cuda.get_device_properties(parameter.device).total_memory // CUDA_SHARE
-    return max(1, min(MAX_AT_ONCE, memory // needed))
+    latents = encoded.latents
+    for start in range(0, draws.samples, draws.at_once):
+        numbers = range(start, min(start + draws.at_once, draws.samples))
+        last = f"Predicting sample {numbers[-1] + 1} of {draws.samples}"
+        steps.begin("Predicting" if draws.samples == 1 else last, len(numbers))
+        noise = None
+        if model.variant == "g":
+            noise = torch.cat([draw_noise(draws.seed, draws.index, number, latents.shape) for number in numbers])
+            noise = noise.to(latents.device)
+        predicted = model(latents.expand(len(numbers), -1, -1, -1), noise, task)
+        steps.begin("Decoding", len(numbers))
+        decoded = model.decode(predicted, decoder=decoder, mean=mean).float().cpu()
+        if not bool(torch.isfinite(decoded).all()):
+            full = predicted.dtype == torch.float32
+            cure = "its weights are damaged" if full else "load it with dtype float32"
+            raise LotusError(f"{model.info.name} gave NaN or infinite values in {predicted.dtype}: {cure}.")
+        yield from decoded.split(1)
 
 
 @contextlib.contextmanager

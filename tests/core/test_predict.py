@@ -200,7 +200,7 @@ def test_progress_rises_to_one_and_says_what_is_done() -> None:
     assert (fractions[0], fractions[-1]) == (0, 1)
     assert seen[0][1] == "Encoding"
     assert "Predicting sample 4 of 4" in [text for _, text in seen]
-    assert len(seen) == 1 + 2 * 2 * 2 + 1
+    assert len(seen) == 1 + 2 * 2 + 1  # encoding, two passes of two samples, the end
     seen.clear()
     depth_of([PHOTO, OTHER], progress=lambda fraction, text: seen.append((fraction, text)))
     assert [round(fraction * 6) for fraction, _ in seen] == [0, 1, 2, 3, 4, 5, 6]
