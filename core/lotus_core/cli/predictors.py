@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
-from ..progress import Progress
+from ..progress import Cancel, Progress
 from .console import part
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..maps import Depth, Normals, Uncertainty
     from ..model import LotusModel
 
+Loader = Callable[[str, argparse.Namespace, Sequence[str]], "LotusModel"]
 DEFAULT_MODELS = {"depth": "lotus-tiny-depth-g", "normal": "lotus-tiny-normal-g"}
 MAPS = ("depth", "normal", "uncertainty")
 DEFAULT_SAMPLES = 10  # noise samples behind an uncertainty map
@@ -29,17 +30,27 @@ class Predictors:
         names: models as the user named them, at most one for each kind of map.
         maps: which of MAPS are wanted; None for what the named models predict (depth, if none is named).
         also: more maps that are wanted besides.
+        load: gets a model by its name, the arguments and the maps it may be for; for callers that keep models loaded.
+        cancel: polled while predicting.
 
     Raises LotusError for models that cannot be loaded, that predict the same, or that the maps have no use for.
     """
 
     def __init__(
-        self, args: argparse.Namespace, names: Sequence[str], maps: Sequence[str] | None, *, also: Sequence[str] = ()
+        self,
+        args: argparse.Namespace,
+        names: Sequence[str],
+        maps: Sequence[str] | None,
+        *,
+        also: Sequence[str] = (),
+        load: Loader | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
+        get = load or load_for_maps
         self._args = args
         given: dict[str, tuple[str, LotusModel]] = {}
         for name in names:
-            model = _load(name, args, maps or ())
+            model = get(name, args, maps or ())
             if model.info.task in given:
                 raise LotusError(f"{given[model.info.task][0]} and {name} both predict {model.info.task}: choose one.")
             given[model.info.task] = (name, model)
@@ -50,13 +61,13 @@ class Predictors:
         for kind, (name, _) in given.items():
             if kind not in needed:
                 raise LotusError(f"{name} predicts {kind}, which {' and '.join(self.maps)} does not use: leave it out.")
-        loaded = {kind: given[kind][1] if kind in given else _load(DEFAULT_MODELS[kind], args) for kind in needed}
+        loaded = {kind: given[kind][1] if kind in given else get(DEFAULT_MODELS[kind], args, ()) for kind in needed}
         if "uncertainty" in self.maps:
             _check_samples(loaded[self.kind_of["uncertainty"]])
         from ..predict import LotusPredictor
 
         self.models = loaded
-        self._predictors = {kind: LotusPredictor(model) for kind, model in loaded.items()}
+        self._predictors = {kind: LotusPredictor(model, cancel=cancel) for kind, model in loaded.items()}
 
     def predict(self, image: LoadedImage, progress: Progress | None = None) -> dict[str, Depth | Normals | Uncertainty]:
         """Map name → map of `image`, in the order of MAPS."""
@@ -86,7 +97,8 @@ class Predictors:
         }
 
 
-def _load(name: str, args: argparse.Namespace, maps: Sequence[str] = ()) -> LotusModel:
+def load_for_maps(name: str, args: argparse.Namespace, maps: Sequence[str]) -> LotusModel:
+    """Load a model; `maps` decides the task of a folder that does not say it. Raises LotusError."""
     from ..checkpoints import load_model
     from ..checkpoints.registry import meaning_of
 

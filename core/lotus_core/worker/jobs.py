@@ -1,0 +1,175 @@
+"""What the worker does: `lotus predict`, with models that stay loaded."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Cancelled, LotusError
+from ..progress import Cancel, Progress
+
+if TYPE_CHECKING:
+    from ..images import LoadedImage
+    from ..model import LotusModel
+
+LOADED_AT_ONCE = 2  # one model for depth and one for normals
+LOADING_SHARE = 0.3  # of the progress bar, where models have to be loaded
+# Options that the request states otherwise, or that make no sense without a terminal.
+RESERVED = ("output", "task", "model", "format", "quiet", "help")
+# Options that change what is predicted from a loaded model, and not which model that is.
+OF_THE_PREDICTION = {"image", "output", "task", "model", "format", "quiet", "run", "argv", "res", "seed", "samples",
+                     "reference", "tile"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to predict, checked for its form."""
+
+    id: str
+    image: Path
+    folder: Path
+    maps: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, message: dict[str, Any]) -> Request:
+        """Raises LotusError for what is missing or of another type."""
+        from ..cli.predictors import MAPS
+
+        try:
+            maps, models, options = message["maps"], message.get("models", []), message.get("options", {})
+            request = cls(
+                str(message["id"]), Path(message["image"]), Path(message["folder"]), tuple(maps), tuple(models), options
+            )
+        except (KeyError, TypeError) as error:
+            raise LotusError(f"This request lacks a field or has one of another type ({error}).") from None
+        if not maps or not set(maps) <= set(MAPS):
+            raise LotusError(f"Ask for one or more of {', '.join(MAPS)}, not {list(maps)}.")
+        return request
+
+    def arguments(self) -> argparse.Namespace:
+        """The parsed command line that means the same. Raises LotusError for options that `lotus predict` lacks."""
+        from ..cli import parser
+
+        argv = ["predict", str(self.image), "-o", str(self.folder), "--format", "npy"]
+        for model in self.models:
+            argv.append(f"--model={model}")
+        for name, value in self.options.items():
+            option = name.replace("_", "-")
+            if option in RESERVED:
+                raise LotusError(f"{name!r} is not an option of a request.")
+            if value is True:
+                argv.append(f"--{option}")
+            elif value is not None and value is not False:
+                argv.append(f"--{option}={value}")
+        args = parser().parse_args(argv)
+        args.argv = argv
+        return args
+
+
+class Jobs:
+    """Carries requests out, one after the other."""
+
+    def __init__(self) -> None:
+        self._models: dict[tuple[Any, ...], LotusModel] = {}  # least recently used first
+
+    def predict(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        """Write the maps of one image, all or none; returns the fields of "done".
+
+        Raises LotusError for whatever the user can put right, and Cancelled.
+        """
+        from ..cli.outputs import OutputFolder
+        from ..cli.predict import predict_image
+        from ..cli.predictors import Predictors
+        from ..sampling import memory_as_lotus_error
+
+        start = time.perf_counter()
+        args = request.arguments()
+        image = open_image(request.image)  # before the models: a bad file name is told at once
+        loaded = 0.0
+
+        def load(name: str, args: argparse.Namespace, maps: Sequence[str]) -> LotusModel:
+            nonlocal loaded
+            if cancel():
+                raise Cancelled
+            key = _key(name, args)
+            if key not in self._models:
+                loaded = LOADING_SHARE
+                progress(0.0, f"Loading {Path(name).name}")
+            return self._load(key, name, args, maps)
+
+        try:
+            with memory_as_lotus_error(), OutputFolder(request.folder) as folder:
+                predictors = Predictors(args, request.models, request.maps, load=load, cancel=cancel)
+                written = predict_image(
+                    predictors,
+                    image,
+                    request.image,
+                    folder,
+                    args,
+                    lambda fraction, text: progress(loaded + fraction * (1 - loaded), text),
+                )
+        finally:
+            _return_memory()
+        stem = request.image.stem
+        at = {name: str(request.folder / name) for name in written}
+        return {
+            "files": {map_: at[f"{stem}_{map_}.npy"] for map_ in request.maps},
+            "previews": {map_: at[f"{stem}_{map_}_preview.png"] for map_ in request.maps},
+            "record": at[f"{stem}.json"],
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+
+    def _load(self, key: tuple[Any, ...], name: str, args: argparse.Namespace, maps: Sequence[str]) -> LotusModel:
+        from ..cli.predictors import load_for_maps
+
+        model = self._models.pop(key, None)
+        if model is None:
+            while len(self._models) >= LOADED_AT_ONCE:
+                del self._models[next(iter(self._models))]
+            _return_memory()
+            model = load_for_maps(name, args, maps)
+        self._models[key] = model
+        return model
+
+
+def open_image(path: Path) -> LoadedImage:
+    """The photo: a picture file, or .npy pixels. Raises LotusError."""
+    from ..images import load_image
+
+    if path.suffix.lower() != ".npy":
+        return load_image(path)
+    import numpy as np
+
+    try:
+        pixels = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise LotusError(f"There is no file {path}.") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise LotusError(f"{path} is not a readable NPY file of pixels ({error}): write it again.") from None
+    return load_image(pixels)
+
+
+def _key(name: str, args: argparse.Namespace) -> tuple[Any, ...]:
+    """What decides which model a name means: the options about it, and the age of its file, which may be replaced."""
+    path = Path(name).expanduser()
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    options = sorted((option, repr(value)) for option, value in vars(args).items() if option not in OF_THE_PREDICTION)
+    return (name, changed, *options)
+
+
+def _return_memory() -> None:
+    """Give what torch keeps in reserve back to the system: the host shares the GPU and the memory with us."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
