@@ -1,4 +1,4 @@
-"""From maps to meshes: numpy and scipy only (trimesh and Pillow are imported when a mesh is written)."""
+"""From maps to meshes: numpy, and scipy where there is one (trimesh and Pillow come in when a mesh is written)."""
 
 from .camera import Camera
 from .decimate import decimate
@@ -7,14 +7,16 @@ from .mesh import Mesh
 from .perspective import grid_mesh, point_cloud
 from .preview import render_preview
 from .relief import check_printable, relief_mesh
-from .scene import Scene, SceneOptions, build_scene, read_sidecar
+from .scene import Scene, SceneOptions, Surface, build_scene, build_surface, read_sidecar
 
 __all__ = [
     "Camera",
     "Mesh",
     "Scene",
     "SceneOptions",
+    "Surface",
     "build_scene",
+    "build_surface",
     "check_printable",
     "decimate",
     "grid_mesh",

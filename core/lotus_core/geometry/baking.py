@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from ..errors import LotusError
 from ..maps.normals import Normals, normalize
@@ -84,6 +83,8 @@ def curvature_map(normals: Normals, radius: float = 1.5) -> np.ndarray:
 
     The divergence of the normals over `radius` pixels (Gaussian), squashed by tanh; unknown normals give 0.
     """
+    from scipy import ndimage
+
     n = normals.to("opengl").values
     along = ndimage.gaussian_filter1d(ndimage.gaussian_filter1d(n[..., 0], radius, axis=0), radius, axis=1, order=1)
     down = ndimage.gaussian_filter1d(ndimage.gaussian_filter1d(n[..., 1], radius, axis=1), radius, axis=0, order=1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from ..errors import LotusError
 from ..maps.normals import Normals
 from .camera import Camera
+from .filters import fill_outside, gaussian_filter, maximum_filter, minimum_filter
 from .poisson import solve_constant, solve_weighted
 from .slopes import slopes
 
@@ -30,11 +30,11 @@ def sharpen_edges(z: np.ndarray, radius: int = 2, where: np.ndarray | None = Non
     z = np.asarray(z, np.float32)
     disparity = 1 / z
     window = 2 * radius + 1
-    far, near = ndimage.minimum_filter(disparity, window), ndimage.maximum_filter(disparity, window)
+    far, near = minimum_filter(disparity, window), maximum_filter(disparity, window)
     middle = (near - disparity > _BETWEEN * (near - far)) & (disparity - far > _BETWEEN * (near - far))
     if where is None:
         wide = 4 * radius + 1
-        span = ndimage.maximum_filter(disparity, wide) - ndimage.minimum_filter(disparity, wide)
+        span = maximum_filter(disparity, wide) - minimum_filter(disparity, wide)
         where = span <= _RAMP * (near - far)
     soft = middle & where & (near > far * np.float32(1 + _EDGE_RANGE))
     return np.where(soft, 1 / np.where(near - disparity < disparity - far, near, far), z)
@@ -72,7 +72,7 @@ def fuse_normals(
     steps = _pair(p, q)
     conflict = _conflict(log_z, steps)
     if sharpen:
-        torn = ndimage.maximum_filter(conflict, 5) > EDGE_SLOPE
+        torn = maximum_filter(conflict, 5) > EDGE_SLOPE
         log_z = np.log(sharpen_edges(np.exp(log_z), where=torn))
         conflict = _conflict(log_z, steps)
     trust /= 1 + (conflict / np.float32(EDGE_SLOPE)) ** 4
@@ -137,15 +137,12 @@ def _log_distance(z: np.ndarray, camera: Camera, valid: np.ndarray | None) -> tu
         usable = np.isfinite(z) & (z > 0)
     if not usable[inside].all():
         raise LotusError("Distances must be positive and finite to be fused; mask the other pixels out.")
-    if inside.all():
-        return inside, np.log(z)
-    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    return inside, np.log(z[tuple(nearest)])
+    return inside, np.log(fill_outside(z, inside))
 
 
 def _conflict(log_z: np.ndarray, steps: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """How far depth and wanted steps disagree at each pixel, H×W: the larger of its edges."""
-    smooth = ndimage.gaussian_filter(log_z, _SMOOTHING)
+    smooth = gaussian_filter(log_z, _SMOOTHING)
     out = np.zeros_like(log_z)
     for wanted, axis in zip(steps, (1, 0), strict=True):
         difference = np.abs(np.diff(smooth, axis=axis) - wanted)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .filters import fill_outside, label
+
 DEFAULT_CUT = 0.04
 
 
@@ -101,20 +103,17 @@ def fill_holes(z: np.ndarray, valid: np.ndarray, max_pixels: int) -> tuple[np.nd
 
     Returns z (float32) and the larger mask. z: H×W, positive where valid.
     """
-    from scipy import ndimage
-
     from .poisson import solve_weighted
 
-    label, count = ndimage.label(~valid)
-    size = np.bincount(label.ravel(), minlength=count + 1)
+    piece, count = label(~valid)
+    size = np.bincount(piece.ravel(), minlength=count + 1)
     small = size <= max_pixels
     small[0] = False
-    small[np.unique(np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]]))] = False
-    hole = small[label]
+    small[np.unique(np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]]))] = False
+    hole = small[piece]
     if not hole.any() or not valid.any():
         return np.asarray(z, np.float32), valid
-    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    start = np.log(np.asarray(z, np.float32)[tuple(nearest)])
+    start = np.log(fill_outside(np.asarray(z, np.float32), valid))
     joined = [hole[:, 1:] | hole[:, :-1], hole[1:] | hole[:-1]]
     weights = joined[0].astype(np.float32), joined[1].astype(np.float32)
     steps = np.zeros_like(weights[0]), np.zeros_like(weights[1])
@@ -186,9 +185,7 @@ def pixel_uvs(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, height:
 
 def drop_islands(cells: np.ndarray, min_faces: int) -> np.ndarray:
     """Cells without the connected pieces (sharing an edge) of fewer than `min_faces` cells."""
-    from scipy import ndimage
-
-    label, _ = ndimage.label(cells)
-    large = np.bincount(label.ravel()) >= min_faces
+    piece, _ = label(cells)
+    large = np.bincount(piece.ravel()) >= min_faces
     large[0] = False
-    return large[label]
+    return large[piece]

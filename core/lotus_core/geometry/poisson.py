@@ -10,7 +10,8 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from scipy import fft
+
+from .filters import dctn, idctn
 
 
 def solve_constant(across: np.ndarray, down: np.ndarray, screen: float, target: np.ndarray | None = None) -> np.ndarray:
@@ -105,9 +106,9 @@ def _invert(right: np.ndarray, screen: float) -> np.ndarray:
     denominator = screen + _eigenvalues(height)[:, None] + _eigenvalues(width)[None, :]
     if screen == 0:
         denominator[0, 0] = np.inf
-    spectrum = fft.dctn(right, type=2, norm="ortho", workers=2)
+    spectrum = dctn(right)
     spectrum /= denominator.astype(right.dtype)
-    return fft.idctn(spectrum, type=2, norm="ortho", workers=2, overwrite_x=True)
+    return idctn(spectrum)
 
 
 @functools.lru_cache(maxsize=16)

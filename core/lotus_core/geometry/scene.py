@@ -111,32 +111,12 @@ def build_scene(
     options = SceneOptions() if options is None else options
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
         raise LotusError(f"The photo must be uint8 height×width×3; it is {photo.dtype} {photo.shape}.")
-    size = (photo.shape[0], photo.shape[1])
-    if depth.values.shape != size:
-        depth = depth.resize(size)
-    if normals is not None and normals.values.shape[:2] != size:
-        normals = normals.resize(size)
-    if uncertainty is not None and uncertainty.std.shape != size:
-        uncertainty = uncertainty.resize(size)
-    valid = usable_pixels(depth, uncertainty, options)
+    depth, normals, uncertainty = _at_size((photo.shape[0], photo.shape[1]), depth, normals, uncertainty)
     std = None if uncertainty is None else uncertainty.std
     if options.mode == "relief":
-        return _relief(depth, photo, valid, std, options)
-    camera, far = _camera(depth, normals, options)
-    z = depth.to_z(DEFAULT_NEAR, far)
-    if options.fill_holes > 0:
-        z, valid = fill_holes(z, valid, options.fill_holes)
-    if not valid.any():
-        raise LotusError("No surface is left: every pixel is masked, sky or uncertain.")
-    if options.refine:
-        z = _refine(z, normals, camera, valid, std)
-    if options.smooth_px > 0 and std is not None:
-        z = smooth_depth(z, std, valid, reach_px=options.smooth_px, cut=options.cut)
-    scale = 1.0
-    if options.known_length is not None:
-        x1, y1, x2, y2, metres = options.known_length
-        scale = metric_scale(np.where(valid, z, np.nan), camera, (x1, y1), (x2, y2), metres)
-        z = (z * scale).astype(np.float32)
+        return _relief(depth, photo, usable_pixels(depth, uncertainty, options), std, options)
+    surface = build_surface(depth, normals, uncertainty, options)
+    z, valid, camera = surface.z, surface.valid, surface.camera
     full_normals = None if normals is None else normals.to("opengl").values
     if options.mode == "points":
         mesh = point_cloud(z, camera, valid, stride=options.stride, photo=photo, normals=full_normals)
@@ -162,8 +142,8 @@ def build_scene(
             normal_map = tangent_map(mesh, normals, camera)
     record = {
         "camera": camera.to_dict(),
-        "far": far,
-        "scale": scale,
+        "far": surface.far,
+        "scale": surface.scale,
         "space": depth.space,
         "conventions": {
             "axes": "x right, y up, -z forward; the camera at the origin",
@@ -175,6 +155,69 @@ def build_scene(
         "options": asdict(options),
     }
     return Scene(mesh, photo, camera, normal_map, options, z, record)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What a photo's maps say about the distances: everything that comes before a mesh.
+
+    z: float32 H×W, along the optical axis; valid: bool H×W, what has a distance; far: of the farthest point, the
+    nearest being 1; scale: metres for that 1 where a known length was given, else 1.
+    """
+
+    z: np.ndarray
+    valid: np.ndarray
+    camera: Camera
+    far: float
+    scale: float
+
+
+def build_surface(
+    depth: Depth,
+    normals: Normals | None = None,
+    uncertainty: Uncertainty | None = None,
+    options: SceneOptions | None = None,
+) -> Surface:
+    """Distances and camera of one photo: masked, refined, smoothed and scaled as the options say.
+
+    The result has the size of the depth map; maps of another size are resized to it. For hosts that build their meshes
+    themselves; `mode`, `cut`, `stride` and what follows from the mesh do not matter here (`cut` does for `smooth_px`).
+    Raises LotusError: impossible options, no pixel left.
+    """
+    options = SceneOptions() if options is None else options
+    depth, normals, uncertainty = _at_size(depth.values.shape, depth, normals, uncertainty)
+    valid = usable_pixels(depth, uncertainty, options)
+    std = None if uncertainty is None else uncertainty.std
+    camera, far = _camera(depth, normals, options)
+    z = depth.to_z(DEFAULT_NEAR, far)
+    if options.fill_holes > 0:
+        z, valid = fill_holes(z, valid, options.fill_holes)
+    if not valid.any():
+        raise LotusError("No surface is left: every pixel is masked, sky or uncertain.")
+    if options.refine:
+        z = _refine(z, normals, camera, valid, std)
+    if options.smooth_px > 0 and std is not None:
+        z = smooth_depth(z, std, valid, reach_px=options.smooth_px, cut=options.cut)
+    scale = 1.0
+    if options.known_length is not None:
+        x1, y1, x2, y2, metres = options.known_length
+        scale = metric_scale(np.where(valid, z, np.nan), camera, (x1, y1), (x2, y2), metres)
+        z = (z * scale).astype(np.float32)
+    return Surface(z, valid, camera, far, scale)
+
+
+def _at_size(
+    size: tuple[int, ...], depth: Depth, normals: Normals | None, uncertainty: Uncertainty | None
+) -> tuple[Depth, Normals | None, Uncertainty | None]:
+    """The maps resized to (height, width) where they are not."""
+    height, width = size
+    if depth.values.shape != size:
+        depth = depth.resize((height, width))
+    if normals is not None and normals.values.shape[:2] != size:
+        normals = normals.resize((height, width))
+    if uncertainty is not None and uncertainty.std.shape != size:
+        uncertainty = uncertainty.resize((height, width))
+    return depth, normals, uncertainty
 
 
 def usable_pixels(depth: Depth, uncertainty: Uncertainty | None, options: SceneOptions) -> np.ndarray:
