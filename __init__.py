@@ -1,5 +1,7 @@
 """What ComfyUI loads when this repository is cloned into its custom_nodes/ folder."""
 
-from .comfyui_lotus import NODE_CLASS_MAPPINGS
+from .comfyui_lotus import comfy_entrypoint
 
-__all__ = ["NODE_CLASS_MAPPINGS"]
+WEB_DIRECTORY = "./comfyui_lotus/web"  # help pages; ComfyUI looks from this file's folder
+
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]

@@ -87,7 +87,8 @@ def test_comfyui_can_load_the_clone() -> None:
         f" submodule_search_locations=[{str(ROOT)!r}])\n"
         "module = sys.modules['pack'] = importlib.util.module_from_spec(spec)\n"
         "spec.loader.exec_module(module)\n"
-        "assert isinstance(module.NODE_CLASS_MAPPINGS, dict)\n"
-        "assert 'torch' not in sys.modules and 'core' not in sys.modules"
+        "import inspect\n"
+        "assert inspect.iscoroutinefunction(module.comfy_entrypoint)\n"
+        "assert 'torch' not in sys.modules and 'comfy_api' not in sys.modules and 'core' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd="/", check=True, timeout=60)

@@ -1,0 +1,103 @@
+"""LOTUS_MODEL: a model that ComfyUI's memory management moves, and running it there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import torch
+
+from lotus_core.errors import LotusError
+
+if TYPE_CHECKING:
+    from lotus_core import LotusModel, LotusPredictor
+
+
+class LoadedLotus:
+    """What LoadLotus hands to the other nodes.
+
+    Attributes:
+        model: the LotusModel; its weights lie wherever ComfyUI has put them.
+        patcher: ComfyUI's handle on it (the name is what ComfyUI itself looks for).
+        autoencoder_key: equal for models whose autoencoders encode to the same bits.
+    """
+
+    def __init__(self, model: LotusModel) -> None:
+        self.model = model
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
+        )
+        self.autoencoder_key = _encoder_digest(model)
+        _stop_between_layers(model)
+
+    @contextlib.contextmanager
+    def running(self, memory_required: int) -> Iterator[LotusPredictor]:
+        """A predictor whose weights are on ComfyUI's device while the block runs.
+
+        memory_required: bytes needed beside the weights; ComfyUI unloads other models where they would not fit.
+        """
+        from lotus_core import LotusPredictor
+
+        mm.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)
+        device = self.patcher.load_device
+        # --novram loads nothing, whatever is asked for. Layers that ComfyUI does not cast cannot run from two devices.
+        lent = any(tensor.device != device for tensor in self.model.parameters())
+        try:
+            if lent:
+                self.model.to(device)
+            yield LotusPredictor(self.model)
+        finally:
+            if lent:
+                self.model.to(self.patcher.offload_device)
+
+    @property
+    def name(self) -> str:
+        return self.model.info.name
+
+    def require_task(self, task: str) -> None:
+        """Raise LotusError where the model predicts something else than the node."""
+        info = self.model.info
+        if info.task != task:
+            node = {"depth": "Lotus Depth", "normal": "Lotus Normal"}[info.task]
+            raise LotusError(
+                f"{info.name} predicts {info.task}, not {task}: choose a {task} model in Load Lotus, such as"
+                f" {example(task)}, or use {node}."
+            )
+
+    def require_generative(self) -> None:
+        """Raise LotusError for Lotus-D, which has no uncertainty."""
+        if self.model.variant != "g":
+            raise LotusError(
+                f"{self.name} is a Lotus-D model, which takes no noise and always answers the same, so it has no"
+                f" uncertainty: choose a Lotus-G model in Load Lotus, such as {example(self.model.info.task)}."
+            )
+
+
+def example(task: str) -> str:
+    """A released Lotus-G checkpoint for the task, by the name that Load Lotus lists."""
+    return {"depth": "jingheya/lotus-depth-g-v2-1-disparity", "normal": "jingheya/lotus-normal-g-v1-1"}[task]
+
+
+def _encoder_digest(model: LotusModel) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.vae.state_dict().items():
+        if not name.startswith(("decoder.", "post_quant_conv.")):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    digest.update(f"{model.latent_scale} {model.multiple}".encode())
+    return digest.hexdigest()
+
+
+def _stop_between_layers(model: LotusModel) -> None:
+    """Let ComfyUI's cancel button stop the network between two layers; a whole pass can take a minute on a CPU."""
+
+    def poll(*_: Any) -> None:
+        mm.throw_exception_if_processing_interrupted()
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_pre_hook(poll)

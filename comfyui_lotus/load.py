@@ -1,0 +1,102 @@
+"""LoadLotus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as mm
+import folder_paths
+from comfy_api.latest import io
+
+from lotus_core.errors import LotusError
+
+from .dependencies import importing
+from .files import AUTOMATIC, fast_decoder_choices, model_choices, model_path, stamp_of, vae_choices
+from .schema import ADVANCED, LotusModelType, schema
+
+PRECISIONS = {"auto": "auto", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+MEANINGS = {
+    "automatic": {},
+    "disparity (1 = near)": {"task": "depth", "space": "disparity"},
+    "depth (1 = far)": {"task": "depth", "space": "depth"},
+    "normals": {"task": "normal"},
+}
+
+
+class LoadLotus(io.ComfyNode):
+    """One dropdown over everything that is a Lotus model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="LoadLotus",
+            display_name="Load Lotus",
+            description="Loads a Lotus model: included, from the model folders, or from the Hugging Face hub.",
+            search_aliases=["lotus model", "depth model", "normal model", "lotus loader"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=model_choices(),
+                    tooltip="lotus-tiny-…: included, small, to try things out. jingheya/…: the authors' weights,"
+                    " downloaded once. The rest: Lotus files in your model folders; other files are not listed.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=list(PRECISIONS),
+                    default="auto",
+                    tooltip="auto: fp16 where the GPU is good at it, else fp32.",
+                ),
+                io.Combo.Input(
+                    "vae",
+                    options=vae_choices(),
+                    default=AUTOMATIC,
+                    extra_dict=ADVANCED,
+                    tooltip="Only for a U-Net file without VAE. automatic: the Stable Diffusion VAE in models/vae.",
+                ),
+                io.Combo.Input(
+                    "fast_decoder",
+                    options=fast_decoder_choices(),
+                    default=AUTOMATIC,
+                    extra_dict=ADVANCED,
+                    tooltip="The small decoder that the other nodes use where their decoder is set to fast. automatic:"
+                    " the one that belongs to the model.",
+                ),
+                io.Combo.Input(
+                    "predicts",
+                    options=list(MEANINGS),
+                    default="automatic",
+                    extra_dict=ADVANCED,
+                    tooltip="Only for a renamed U-Net file, whose name does not say any more what it predicts.",
+                ),
+            ],
+            outputs=[LotusModelType.Output("model")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str, vae: str) -> bool | str:
+        """Our own check of the two lists, for ComfyUI's answer to a missing file is the whole list."""
+        try:
+            model_path(model)
+        except LotusError as error:
+            return str(error)
+        if vae not in vae_choices():
+            return f"There is no VAE {vae!r} in models/vae any more: choose another, or put it back and press R."
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, vae: str, **others: Any) -> str:
+        path = None if vae == AUTOMATIC else folder_paths.get_full_path("vae", vae)
+        return f"{stamp_of(model)} {path}"
+
+    @classmethod
+    def execute(cls, model: str, precision: str, vae: str, fast_decoder: str, predicts: str) -> io.NodeOutput:
+        with importing():
+            from lotus_core import load_model
+
+            from .handle import LoadedLotus
+
+        dtype = PRECISIONS[precision]
+        if dtype == "auto":
+            device = mm.get_torch_device()
+            dtype = "float16" if device.type != "cpu" and mm.should_use_fp16(device) else "float32"
+        return io.NodeOutput(LoadedLotus(load_model(model_path(model), "cpu", dtype, **MEANINGS[predicts])))

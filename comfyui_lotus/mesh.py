@@ -1,0 +1,251 @@
+"""LotusMesh."""
+
+from __future__ import annotations
+
+import io as python_io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from comfy_api.latest import io
+
+from lotus_core.errors import LotusError
+
+from .dependencies import importing
+from .frames import Frames
+from .schema import ADVANCED, DepthType, NormalType, UncertaintyType, schema
+
+if TYPE_CHECKING:
+    from lotus_core import Depth, Normals, Uncertainty
+    from lotus_core.geometry import Scene
+
+MeshType = io.Custom("MESH")
+GlbType = io.Custom("FILE_3D_GLB")
+CameraType = io.Custom("LOAD3D_CAMERA")
+
+
+class LotusMesh(io.ComfyNode):
+    """A textured mesh of one frame."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="LotusMesh",
+            display_name="Lotus Mesh",
+            description="A textured mesh of a photo and its depth, for Preview 3D and Save 3D Model.",
+            search_aliases=["depth to mesh", "image to 3d", "glb", "relief", "2.5d", "displacement"],
+            inputs=[
+                DepthType.Input("depth", tooltip="From Lotus Depth."),
+                io.Image.Input("image", tooltip="The photo that the depth is of; it becomes the texture."),
+                NormalType.Input(
+                    "normal", optional=True, tooltip="From Lotus Normal: puts fine detail into the surface."
+                ),
+                UncertaintyType.Input(
+                    "uncertainty",
+                    optional=True,
+                    tooltip="From Lotus Uncertainty with the depth model: see max_uncertainty.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="White: what to keep. Black is left out of the mesh."),
+                io.Combo.Input(
+                    "mode",
+                    options=["perspective", "relief"],
+                    default="perspective",
+                    tooltip="perspective: what the camera saw. relief: the flat picture raised by its depth, in"
+                    " millimetres, with a base for 3D printing.",
+                ),
+                io.Float.Input(
+                    "fov",
+                    default=0.0,
+                    min=0.0,
+                    max=170.0,
+                    step=1.0,
+                    tooltip="Horizontal field of view of the photo, degrees. 0: 55 along its longer side.",
+                ),
+                io.Float.Input(
+                    "far",
+                    default=10.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.5,
+                    tooltip="Distance of the farthest point, the nearest being 1. 0: found from the normals.",
+                ),
+                io.Float.Input(
+                    "cut",
+                    default=0.04,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="The surface tears where neighbouring distances differ by more than this fraction.",
+                ),
+                io.Int.Input(
+                    "target_faces",
+                    default=200_000,
+                    min=0,
+                    max=10_000_000,
+                    tooltip="Reduce to so many triangles, most where it is flat. 0: keep all.",
+                ),
+                io.Float.Input(
+                    "sky",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    extra_dict=ADVANCED,
+                    tooltip="Leave out what is less near than this (0 far … 1 near).",
+                ),
+                io.Float.Input(
+                    "max_uncertainty",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.005,
+                    extra_dict=ADVANCED,
+                    tooltip="Leave out what is less certain than this share of the depth range; needs the uncertainty.",
+                ),
+                io.Float.Input(
+                    "base",
+                    default=2.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.5,
+                    extra_dict=ADVANCED,
+                    tooltip="relief: thickness of the base, millimetres. 0: an open surface.",
+                ),
+                io.Float.Input(
+                    "relief_height",
+                    default=10.0,
+                    min=0.1,
+                    max=1000.0,
+                    step=0.5,
+                    extra_dict=ADVANCED,
+                    tooltip="relief: height of the nearest point, millimetres; the picture is 100 wide.",
+                ),
+                io.Int.Input(
+                    "frame",
+                    default=0,
+                    min=0,
+                    max=100_000,
+                    extra_dict=ADVANCED,
+                    tooltip="Which frame of a batch to mesh.",
+                ),
+            ],
+            outputs=[
+                MeshType.Output("mesh", tooltip="For Save 3D Model and the mesh nodes."),
+                GlbType.Output(
+                    "glb", tooltip="A GLB file with the photo as texture and the photo's camera, for Preview 3D."
+                ),
+                CameraType.Output("camera", tooltip="The photo's own view, for Preview 3D."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        depth: list[Depth],
+        image: torch.Tensor,
+        mode: str,
+        fov: float,
+        far: float,
+        cut: float,
+        target_faces: int,
+        sky: float,
+        max_uncertainty: float,
+        base: float,
+        relief_height: float,
+        frame: int,
+        normal: list[Normals] | None = None,
+        uncertainty: list[Uncertainty] | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        with importing():
+            from lotus_core import Depth
+            from lotus_core.geometry import SceneOptions, build_scene
+
+        frames = Frames(image)
+        photo = _photo(frames, frame)
+        chosen = _of_frame(depth, frame, "depth")
+        if mask is not None:
+            keep = _keep(mask, frame, chosen.values.shape)
+            chosen = Depth(chosen.values, chosen.space, chosen.mask & keep)
+        options = SceneOptions(
+            mode=mode,  # type: ignore[arg-type]
+            fov_deg=fov or None,
+            far=far or None,
+            cut=cut,
+            target_faces=target_faces or None,
+            sky=sky or None,
+            max_std=max_uncertainty if max_uncertainty < 1 else None,
+            base_mm=base or None,
+            relief_mm=relief_height,
+        )
+        scene = build_scene(
+            chosen,
+            photo,
+            None if normal is None else _of_frame(normal, frame, "normal"),
+            None if uncertainty is None else _of_frame(uncertainty, frame, "uncertainty"),
+            options,
+        )
+        return io.NodeOutput(_mesh(scene), _glb(scene), _camera(scene))
+
+
+def _of_frame(maps: list[Any], frame: int, name: str) -> Any:
+    if frame >= len(maps):
+        raise LotusError(f"There is no frame {frame}: the {name} input has {len(maps)}, counted from 0.")
+    return maps[frame]
+
+
+def _photo(frames: Frames, frame: int) -> np.ndarray:
+    if frame >= len(frames):
+        raise LotusError(f"There is no frame {frame}: the image input has {len(frames)}, counted from 0.")
+    colour = frames.crop(frames.array(frame))[..., :3]
+    return np.rint(np.broadcast_to(colour, (*colour.shape[:2], 3)) * 255).astype(np.uint8)
+
+
+def _keep(mask: torch.Tensor, frame: int, size: tuple[int, int]) -> np.ndarray:
+    masks = mask[None] if mask.ndim == 2 else mask
+    chosen = masks[min(frame, len(masks) - 1)].detach().float().cpu()
+    if tuple(chosen.shape) != size:
+        chosen = torch.nn.functional.interpolate(chosen[None, None], size, mode="bilinear")[0, 0]
+    return (chosen > 0.5).numpy()
+
+
+def _mesh(scene: Scene) -> Any:
+    """ComfyUI's MESH: a batch of one, texture coordinates with v down as glTF has them."""
+    mesh = scene.mesh
+    fields: dict[str, Any] = {
+        "vertices": torch.from_numpy(mesh.vertices)[None],
+        "faces": torch.from_numpy(mesh.triangles().astype(np.int64))[None],
+    }
+    if mesh.uvs is not None and scene.photo is not None:
+        down = np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], axis=1).astype(np.float32)
+        fields["uvs"] = torch.from_numpy(down)[None]
+        fields["texture"] = torch.from_numpy(scene.photo.astype(np.float32) / 255)[None]
+    from comfy_api.latest import Types
+
+    return Types.MESH(**fields)
+
+
+def _glb(scene: Scene) -> Any:
+    from comfy_api.latest import Types
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scene.glb"
+        scene.save(path)
+        return Types.File3D(python_io.BytesIO(path.read_bytes()), "glb")
+
+
+def _camera(scene: Scene) -> dict[str, Any]:
+    """Where the photo was taken from, as Preview 3D's camera_info: at the origin, looking along −z."""
+    vertices = scene.mesh.vertices
+    centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+    info: dict[str, Any] = {
+        "position": {"x": 0.0, "y": 0.0, "z": 0.0},
+        "target": {"x": 0.0, "y": 0.0, "z": float(centre[2])},
+        "zoom": 1,
+        "cameraType": "perspective",
+    }
+    if scene.camera is not None:
+        info["fov"] = scene.camera.vertical_fov_deg
+    return info

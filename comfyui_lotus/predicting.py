@@ -1,0 +1,96 @@
+"""What LotusDepth, LotusNormal and LotusUncertainty have in common: frame by frame through one predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import comfy.model_management as mm
+import comfy.utils
+
+from .encodings import ENCODINGS, key_of
+from .frames import Frames
+
+if TYPE_CHECKING:
+    from lotus_core import LotusPredictor
+
+    from .handle import LoadedLotus
+
+Map = TypeVar("Map")
+PROGRESS_STEPS = 1000  # of ComfyUI's bar for one node
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The inputs that every predicting node has; see schema.py."""
+
+    seed: int
+    resolution: int
+    shared_noise: bool
+    chunk_size: int
+    tile: int
+    decoder: str
+
+    @property
+    def network_resolution(self) -> int | None:
+        """The core's `resolution`: None for the model's own, 0 for the image's."""
+        return {0: None, -1: 0}.get(self.resolution, self.resolution)
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of LotusPredictor's methods that differ from their defaults."""
+        given: dict[str, Any] = {"resolution": self.network_resolution, "seed": self.seed}
+        if self.tile:
+            given["tile"] = self.tile
+        if self.decoder != "exact":
+            given["decoder"] = self.decoder
+        return given
+
+
+def predict_each(
+    loaded: LoadedLotus,
+    frames: Frames,
+    settings: Settings,
+    predict: Callable[..., Map],
+    keep: Callable[[int, Map], None],
+) -> None:
+    """Predict a map of every frame and hand it to `keep` with the frame's number, one after the other.
+
+    predict(predictor, image, index=…, resolution=…, seed=…, progress=…, cancel=…) calls one of LotusPredictor's
+    methods. Raises ComfyUI's own interruption between two layers when the user cancels.
+    """
+    bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
+    with loaded.running(memory_estimate(loaded, frames, settings)) as predictor:
+        for number in range(len(frames)):
+
+            def progress(fraction: float, text: str, done: int = number) -> None:
+                bar.update_absolute(round((done + fraction) / len(frames) * PROGRESS_STEPS), PROGRESS_STEPS)
+
+            mm.throw_exception_if_processing_interrupted()
+            image = _encoded(predictor, loaded, frames, number, settings)
+            index = 0 if settings.shared_noise else number
+            keep(number, predict(predictor, image, index=index, progress=progress, **settings.arguments()))
+
+
+def _encoded(predictor: LotusPredictor, loaded: LoadedLotus, frames: Frames, number: int, settings: Settings) -> Any:
+    """The frame's latents, from the cache where a node has made them before; tiles are encoded one by one."""
+    frame = frames.array(number)
+    if settings.tile:
+        return frame
+    resolution = settings.network_resolution
+    key = key_of(frame, loaded.autoencoder_key, str(loaded.patcher.load_device), resolution)
+    return ENCODINGS.get(key, lambda: predictor.encode(frame, resolution))
+
+
+def memory_estimate(loaded: LoadedLotus, frames: Frames, settings: Settings) -> int:
+    """Bytes that a pass takes beside the weights."""
+    from lotus_core.framing import Frame
+    from lotus_core.sampling import LIVE_FEATURES
+
+    model = loaded.model
+    height, width = frames.array(0).shape[:2]
+    resolution = settings.network_resolution
+    frame = Frame.of(height, width, model.info.resolution if resolution is None else resolution, model.multiple)
+    widest = max(model.vae.config.block_out_channels[:2])
+    size = next(model.vae.parameters()).element_size()
+    return frame.padded_height * frame.padded_width * widest * LIVE_FEATURES * size * settings.chunk_size

@@ -1,0 +1,104 @@
+"""What the nodes' schemas share: types, inputs, and newer schema fields only where the running ComfyUI has them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from comfy_api.latest import io
+
+CATEGORY = "Lotus"
+ADVANCED = {
+    "advanced": True
+}  # as extra_dict: ComfyUI 0.3.64 passes it to the front end too, but has no argument for it
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
+LotusModelType = io.Custom("LOTUS_MODEL")  # handle.LoadedLotus
+DepthType = io.Custom("LOTUS_DEPTH")  # list[lotus_core.Depth], one for each frame
+NormalType = io.Custom("LOTUS_NORMAL")  # list[lotus_core.Normals]
+UncertaintyType = io.Custom("LOTUS_UNCERTAINTY")  # list[lotus_core.Uncertainty]
+
+
+def schema(**fields: Any) -> io.Schema:
+    """An io.Schema without those fields that this ComfyUI does not know (search_aliases came after 0.3.64)."""
+    known = {field.name for field in dataclasses.fields(io.Schema)}
+    return io.Schema(category=CATEGORY, **{name: value for name, value in fields.items() if name in known})
+
+
+def model_and_image() -> list[Any]:
+    """The two sockets of every predicting node."""
+    return [
+        LotusModelType.Input("model", tooltip="From Load Lotus."),
+        io.Image.Input(
+            "image",
+            tooltip="A photo or a batch of frames, any size. Of RGBA images the transparent part is not valid.",
+        ),
+    ]
+
+
+def seed_input() -> Any:
+    """The seed of the noise that Lotus-G sees."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=MAX_SEED,
+        control_after_generate=True,
+        tooltip="Noise of generative models (Lotus-G). Lotus-D models take none: any seed gives the same map.",
+    )
+
+
+def resolution_input() -> Any:
+    """The longest edge that the network sees; see predicting.network_resolution."""
+    return io.Int.Input(
+        "resolution",
+        default=0,
+        min=-1,
+        max=8192,
+        tooltip="Longest edge that the network sees, in pixels. 0: what the model was trained with (768 for the"
+        " released weights). -1: the image's own size. The map always has the image's size.",
+    )
+
+
+def samples_input(default: int, least: int, tooltip: str) -> Any:
+    """How many draws of noise."""
+    return io.Int.Input("samples", default=default, min=least, max=100, tooltip=tooltip)
+
+
+def running_inputs() -> list[Any]:
+    """How the network is run, the same for every predicting node; advanced."""
+    return [
+        io.Boolean.Input(
+            "shared_noise",
+            default=True,
+            tooltip="On: every frame sees the same noise, so a frame's map does not depend on its place in the batch"
+            " and video flickers less. Off: new noise for every frame.",
+        ),
+        io.Int.Input(
+            "chunk_size",
+            default=1,
+            min=1,
+            max=64,
+            extra_dict=ADVANCED,
+            tooltip="How many frames, or samples of a frame, the network takes at once. More is faster on a GPU and"
+            " takes more memory; when memory runs out, it is halved. With 1 a frame in a batch gives exactly what it"
+            " gives alone.",
+        ),
+        io.Int.Input(
+            "tile",
+            default=0,
+            min=0,
+            max=4096,
+            step=64,
+            extra_dict=ADVANCED,
+            tooltip="0: the image passes the network whole. Else it is worked on at its own size in tiles of so many"
+            " pixels, which fit to a pass of the whole image: more detail for large images.",
+        ),
+        io.Combo.Input(
+            "decoder",
+            options=["exact", "fast"],
+            default="exact",
+            extra_dict=ADVANCED,
+            tooltip="fast: the small decoder chosen in Load Lotus; less exact.",
+        ),
+    ]
