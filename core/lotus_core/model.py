@@ -11,7 +11,9 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import nn
 
+from .decoding import decode_latents
 from .errors import LotusError
+from .folding import CurrentTask, fold_unet, foldable
 from .model_info import ModelInfo
 
 TIMESTEP = 999  # t = T: the only time step of the single-step formulation (section 4.2), as an index into 1000 steps
@@ -66,6 +68,7 @@ class LotusModel(nn.Module):
         self.vae = vae
         self.register_buffer("prompt_embeds", prompt_embeds)
         self.fast_vae = None
+        self._folded: CurrentTask | None = None
 
     def encode(
         self,
@@ -95,15 +98,14 @@ class LotusModel(nn.Module):
     def decode(self, latents: torch.Tensor, *, decoder: Decoder = "exact", mean: bool = False) -> torch.Tensor:
         """Scaled latents B×C×h×w to B×3×H×W, nominally in [−1, 1] (not clamped); with `mean` B×1×H×W, their mean.
 
+        float32 from half precisions too: their steps would show as bands on smooth surfaces.
         `decoder` "fast" is `fast_vae`, or LotusError without one.
         """
         latents = latents.to(next(self.vae.parameters()).dtype)
         if decoder == "fast":
             fast = self._fast()
-            decoded = fast.decode(latents / fast.config.scaling_factor).sample
-        else:
-            decoded = self.vae.decode(latents / self.latent_scale).sample
-        return decoded.mean(dim=1, keepdim=True) if mean else decoded
+            return decode_latents(fast, latents / fast.config.scaling_factor, mean)
+        return decode_latents(self.vae, latents / self.latent_scale, mean)
 
     def _fast(self) -> AutoencoderTiny:
         if self.fast_vae is None:
@@ -126,9 +128,11 @@ class LotusModel(nn.Module):
         """
         if (noise is None) == (self.variant == "g"):
             raise ValueError("Lotus-G needs noise" if noise is None else "Lotus-D takes no noise")
+        sample = image_latents if noise is None else torch.cat([image_latents, noise.to(image_latents)], dim=1)
+        if self._folded is not None:
+            return self._forward_folded(self._folded, sample, task, timestep)
         batch = image_latents.shape[0]
         switch = task_embedding(task) if isinstance(task, str) else task
-        sample = image_latents if noise is None else torch.cat([image_latents, noise.to(image_latents)], dim=1)
         prompt = self.prompt_embeds.to(image_latents)
         return cast(
             torch.Tensor,
@@ -140,6 +144,35 @@ class LotusModel(nn.Module):
                 return_dict=False,
             )[0],
         )
+
+    def fold(self) -> bool:
+        """Compute once what is constant in the single step (`folding`), in place, for prediction only.
+
+        Afterwards the time and task embeddings and the prompt's keys and values are gone from the network, which gives
+        the same results within rounding (1e-5 in float32) but can be neither trained nor saved. Not for two threads at
+        once that ask for different tasks. Folding again changes nothing.
+
+        Returns whether the model is folded: a U-Net of a kind that Lotus does not use stays as it is, and works.
+        """
+        if self._folded is None and foldable(self.unet):
+            switches = torch.cat([task_embedding(task) for task in TASK_SWITCH])
+            self._folded = fold_unet(self.unet, self.prompt_embeds, TIMESTEP, switches)
+            self.eval().requires_grad_(False)
+        return self._folded is not None
+
+    @property
+    def folded(self) -> bool:
+        """Whether `fold` changed the network."""
+        return self._folded is not None
+
+    def _forward_folded(
+        self, current: CurrentTask, sample: torch.Tensor, task: str | torch.Tensor, timestep: int | torch.Tensor
+    ) -> torch.Tensor:
+        if not isinstance(task, str) or not isinstance(timestep, int) or timestep != TIMESTEP or self.training:
+            raise LotusError(f"{self.info.name} is folded for prediction and cannot be trained: load it again.")
+        current.index = list(TASK_SWITCH).index(task)
+        prompt = self.prompt_embeds.to(sample)
+        return cast(torch.Tensor, self.unet(sample, timestep, encoder_hidden_states=prompt, return_dict=False)[0])
 
 
 def device_of(model: LotusModel) -> torch.device:

@@ -33,6 +33,10 @@ def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dty
     path = Path(path)
     if path.suffix != ".safetensors":
         raise LotusError(f"A checkpoint's name ends in .safetensors, but {path.name} does not.")
+    if model.folded:
+        raise LotusError(
+            f"{model.info.name} is folded for prediction and cannot be saved: load it again and save that."
+        )
     tensors = {f"unet.{name}": tensor for name, tensor in model.unet.state_dict().items()}
     tensors |= {f"vae.{name}": tensor for name, tensor in model.vae.state_dict().items()}
     tensors[PROMPT] = model.prompt_embeds
