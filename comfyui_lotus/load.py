@@ -99,4 +99,6 @@ class LoadLotus(io.ComfyNode):
         if dtype == "auto":
             device = mm.get_torch_device()
             dtype = "float16" if device.type != "cpu" and mm.should_use_fp16(device) else "float32"
-        return io.NodeOutput(LoadedLotus(load_model(model_path(model), "cpu", dtype, **MEANINGS[predicts])))
+        loaded = load_model(model_path(model), "cpu", dtype, **MEANINGS[predicts])
+        loaded.fold()  # a graph only predicts: constants of the single step are computed once
+        return io.NodeOutput(LoadedLotus(loaded))
