@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,11 +24,13 @@ class EncodedImage:
     """An encoded photo. Every method of LotusPredictor takes it as an image, so one encoding serves many maps.
 
     latents: scaled image latents 1×C×h×w. frame: how the photo lies in them. valid: bool H×W or None.
+    encoder: `encoder_digest` of what encoded it, so that another model can tell whether it may use it.
     """
 
     latents: torch.Tensor
     frame: Frame
     valid: np.ndarray | None
+    encoder: str | None = None
 
 
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor | LoadedImage | EncodedImage
@@ -39,9 +44,13 @@ def encode_image(
     Raises LotusError for unusable images and for what another autoencoder encoded.
     """
     if isinstance(image, EncodedImage):
-        if image.latents.shape[1] != model.latent_channels:
+        others = image.encoder is not None and image.encoder not in (
+            encoder_digest(model),
+            encoder_digest(model, "fast"),
+        )
+        if image.latents.shape[1] != model.latent_channels or others:
             raise LotusError("The encoded image comes from another autoencoder: encode it with this model.")
-        return EncodedImage(image.latents.to(device_of(model)), image.frame, image.valid)
+        return replace(image, latents=image.latents.to(device_of(model)))
     loaded = load_image(image)
     height, width = loaded.rgb.shape[:2]
     longest = model.info.resolution if resolution is None else resolution
@@ -49,6 +58,29 @@ def encode_image(
     frame = Frame.of(height, width, longest, multiple, reference)
     latents = model.encode(frame.to_network(loaded.rgb).to(device_of(model)), encoder=encoder)
     return EncodedImage(latents, frame, loaded.valid)
+
+
+def encoder_digest(model: LotusModel, encoder: Decoder = "exact") -> str | None:
+    """The same for two models whose encoders are the same, to the bit: they give the same latents for a photo.
+
+    None where the model has no such encoder. Reads the weights once (0.2 s for the 34 M of Stable Diffusion's encoder).
+    """
+    vae: Any = model.vae if encoder == "exact" else model.fast_vae
+    if vae is None or vae.encoder is None:
+        return None
+    known = _DIGESTS.get(vae)
+    if known is None:
+        digest = hashlib.sha256(str(vae.config.scaling_factor).encode())
+        parts = [vae.encoder, getattr(vae, "quant_conv", None)]
+        for part in parts:
+            for name, tensor in part.state_dict().items() if part is not None else ():
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        known = _DIGESTS[vae] = digest.hexdigest()
+    return known
+
+
+_DIGESTS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 def as_list(images: ImageSource | Sequence[ImageSource]) -> list[ImageSource] | None:

@@ -45,6 +45,7 @@ class LotusModel(nn.Module):
         variant: "g" (generative: the U-Net also sees noise) or "d" (discriminative), told by the U-Net's channels.
         latent_channels, latent_scale: of the autoencoder; latents are multiplied by the scale.
         latent_factor: pixels along one edge of a latent.
+        fast_vae, fast_name: the fast decoder (`fast_decoder.attach_fast_decoder`) and what it is called; None without.
         multiple: image sizes must be a multiple of this many pixels for every level of both networks to divide evenly.
 
     Raises LotusError where the parts do not fit together.
@@ -61,13 +62,14 @@ class LotusModel(nn.Module):
         self.variant = variant_of(unet.config.in_channels, unet.config.out_channels)
         self.latent_channels = int(vae.config.latent_channels)
         self.latent_scale = float(vae.config.scaling_factor)
-        self.latent_factor = 2 ** (_levels(vae) - 1)
+        self.latent_factor = latent_factor(vae)
         self.multiple = self.latent_factor * 2 ** (len(unet.config.block_out_channels) - 1)
         _check_parts(unet, self.latent_channels, prompt_embeds)
         self.unet = unet
         self.vae = vae
         self.register_buffer("prompt_embeds", prompt_embeds)
         self.fast_vae = None
+        self.fast_name = ""
         self._folded: CurrentTask | None = None
 
     def encode(
@@ -85,6 +87,10 @@ class LotusModel(nn.Module):
         images = images.to(next(self.vae.parameters()).dtype)
         if encoder == "fast":
             fast = self._fast()
+            if fast.encoder is None:
+                raise LotusError(
+                    f"{self.fast_name} holds a decoder only: encode with the checkpoint's own autoencoder."
+                )
             return fast.encode(images).latents * fast.config.scaling_factor
         encoded = self.vae.encode(images)
         if isinstance(self.vae, AutoencoderTiny):
@@ -192,10 +198,10 @@ def variant_of(in_channels: int, out_channels: int) -> str:
     )
 
 
-def _levels(vae: Autoencoder) -> int:
-    """Resolutions the autoencoder works at; each halves the one above it."""
+def latent_factor(vae: Autoencoder) -> int:
+    """Pixels along one edge of a latent: each resolution the autoencoder works at halves the one above it."""
     tiny = isinstance(vae, AutoencoderTiny)
-    return len(vae.config.encoder_block_out_channels if tiny else vae.config.block_out_channels)
+    return 2 ** (len(vae.config.encoder_block_out_channels if tiny else vae.config.block_out_channels) - 1)
 
 
 def _check_parts(unet: UNet2DConditionModel, latent_channels: int, prompt_embeds: torch.Tensor) -> None:

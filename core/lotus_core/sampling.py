@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,10 +40,12 @@ def decoded_samples(
     task: str = "annotation",
     decoder: Decoder = "exact",
     mean: bool = False,
+    inspect: Callable[[torch.Tensor], None] | None = None,
 ) -> Iterator[torch.Tensor]:
     """One decoded sample after another, float32 on the CPU at the network's size, nominally in [−1, 1].
 
-    1×3×H×W, or with `mean` 1×1×H×W, the mean over the channels. Raises LotusError where they are not finite.
+    1×3×H×W, or with `mean` 1×1×H×W, the mean over the channels. `inspect` sees the predicted latents first.
+    Raises LotusError where the result is not finite.
     """
     latents = encoded.latents
     for start in range(0, draws.samples, draws.at_once):
@@ -55,6 +57,8 @@ def decoded_samples(
             noise = torch.cat([draw_noise(draws.seed, draws.index, number, latents.shape) for number in numbers])
             noise = noise.to(latents.device)
         predicted = model(latents.expand(len(numbers), -1, -1, -1), noise, task)
+        if inspect is not None:
+            inspect(predicted)
         steps.begin("Decoding", len(numbers))
         decoded = model.decode(predicted, decoder=decoder, mean=mean).float().cpu()
         if not bool(torch.isfinite(decoded).all()):

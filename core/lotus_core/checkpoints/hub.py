@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import LotusError
@@ -13,8 +14,8 @@ PATTERNS = ["model_index.json", "lotus.json", "scheduler/*.json", "tokenizer/*"]
 ]
 
 
-def download(hub_id: str) -> Path:
-    """The local folder of a hub id's newest snapshot, downloaded where it is not there yet.
+def download(hub_id: str, patterns: Sequence[str] = PATTERNS) -> Path:
+    """The local folder of a hub id's newest snapshot: its files that match `patterns`, downloaded where not there yet.
 
     Raises LotusError where the hub has no such model, cannot be reached, or a needed package is missing.
     """
@@ -32,7 +33,7 @@ def download(hub_id: str) -> Path:
             f"Loading {hub_id} from the Hugging Face hub needs `pip install 'lotus-geometry[hub]'`."
         ) from None
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=PATTERNS))
+        return Path(snapshot_download(hub_id, allow_patterns=list(patterns)))
     except GatedRepoError:
         raise LotusError(f"{hub_id} asks you to accept its terms on huggingface.co and to log in first.") from None
     except (RepositoryNotFoundError, HFValidationError):

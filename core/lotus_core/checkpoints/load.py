@@ -31,6 +31,7 @@ def load_model(
     *,
     task: str | None = None,
     space: str | None = None,
+    fast_decoder: str | os.PathLike[str] | None = None,
 ) -> LotusModel:
     """Load a model for prediction, ready on its device and in evaluation mode.
 
@@ -41,9 +42,11 @@ def load_model(
         dtype: "auto" takes float16 on CUDA and float32 elsewhere; else float32, float16 or bfloat16.
         task, space: what a diffusers folder predicts, for folders whose name does not say ("depth" or "normal";
             "disparity" or "depth"). Our own files carry it.
+        fast_decoder: name, file, folder or hub id of an AutoencoderTiny for `decoder="fast"` (`fast_decoder`).
 
     Raises LotusError for anything that is not a usable checkpoint.
     """
+    from ..fast_decoder import attach_fast_decoder
     from .diffusers_folder import load_folder
     from .hub import download
     from .single_file import load_single_file
@@ -63,6 +66,8 @@ def load_model(
         model = load_folder(download(hub_name), at, precision, task=task, space=space, name=hub_name)
     else:
         raise _unknown(name)
+    if fast_decoder is not None:
+        attach_fast_decoder(model, fast_decoder)
     return model.eval()
 
 

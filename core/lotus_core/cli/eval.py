@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--allow-missing", action="store_true", help="go on without samples whose files are missing")
     add_model_options(parser)
     add_quiet(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, fast_decoder=None, fast_encoder=False)
 
 
 def run(args: argparse.Namespace) -> None:

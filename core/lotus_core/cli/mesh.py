@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from .console import Stopwatch, part, progress_bar
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
-from .options import add_model_options, add_quiet, whole
+from .options import add_fast_options, add_model_options, add_quiet, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_MODELS, Predictors
 from .record import choose_camera, photo_pixels, versions
@@ -44,6 +44,7 @@ def add(commands: Any) -> None:
     )
     several.add_argument("--voxels", type=whole(8), metavar="N", help="along the longest side (default: 192)")
     add_model_options(parser)
+    add_fast_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
 

@@ -23,6 +23,23 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
+def add_fast_options(parser: argparse.ArgumentParser) -> None:
+    """--fast-decoder and --fast-encoder."""
+    group = parser.add_argument_group("speed")
+    group.add_argument(
+        "--fast-decoder",
+        metavar="F",
+        help="decode with a small autoencoder: name, file or folder (taesd for the released weights)",
+    )
+    group.add_argument("--fast-encoder", action="store_true", help="encode with the one of --fast-decoder as well")
+
+
+def check_fast(args: argparse.Namespace) -> None:
+    """Raise LotusError for --fast-encoder without the autoencoder to encode with."""
+    if args.fast_encoder and args.fast_decoder is None:
+        raise LotusError("--fast-encoder takes the autoencoder that --fast-decoder names: give both.")
+
+
 def whole(least: int) -> Callable[[str], int]:
     """The type of a whole-number argument that is at least `least`."""
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import Cancel, Progress
 from .console import part
+from .options import check_fast
 
 if TYPE_CHECKING:
     from ..images import LoadedImage
     from ..maps import Depth, Normals, Uncertainty
-    from ..model import LotusModel
+    from ..model import Decoder, LotusModel
 
 Loader = Callable[[str, argparse.Namespace, Sequence[str]], "LotusModel"]
 DEFAULT_MODELS = {"depth": "lotus-tiny-depth-g", "normal": "lotus-tiny-normal-g"}
@@ -46,6 +47,7 @@ class Predictors:
         load: Loader | None = None,
         cancel: Cancel | None = None,
     ) -> None:
+        check_fast(args)
         get = load or load_for_maps
         self._args = args
         given: dict[str, tuple[str, LotusModel]] = {}
@@ -71,19 +73,33 @@ class Predictors:
 
     def predict(self, image: LoadedImage, progress: Progress | None = None) -> dict[str, Depth | Normals | Uncertainty]:
         """Map name → map of `image`, in the order of MAPS."""
-        encoded: dict[str, Any] = {}  # kind → encoded image: depth and its uncertainty share one encoding
+        from ..encoding import encoder_digest
+
+        encoder: Decoder = "fast" if self._args.fast_encoder else "exact"
+        decoder: Decoder = "fast" if self._args.fast_decoder else "exact"
+        encoded: dict[Any, Any] = {}  # what decides the latents → encoded image: all maps share an encoding that can
         maps = {}
         for index, map_ in enumerate(self.maps):
             kind, report = self.kind_of[map_], part(progress, index, len(self.maps), map_)
             predictor = self._predictors[kind]
-            if kind not in encoded:
-                encoded[kind] = predictor.encode(image, self._args.res, self._args.reference)
+            model = self.models[kind]
+            key = (encoder_digest(model, encoder), self._resolution(model), model.multiple, model.latent_factor)
+            if key not in encoded:
+                encoded[key] = predictor.encode(image, self._args.res, self._args.reference, encoder=encoder)
             make: Callable[..., Depth | Normals | Uncertainty] = getattr(predictor, map_)
             samples = {"samples": self._args.samples} if map_ == "uncertainty" else {}
             maps[map_] = make(
-                encoded[kind], seed=self._args.seed, reference=self._args.reference, progress=report, **samples
+                encoded[key],
+                seed=self._args.seed,
+                reference=self._args.reference,
+                decoder=decoder,
+                progress=report,
+                **samples,
             )
         return maps
+
+    def _resolution(self, model: LotusModel) -> int:
+        return model.info.resolution if self._args.res is None else self._args.res
 
     def describe(self, map_: str) -> dict[str, Any]:
         """What the record of an image says about the origin of a map."""
@@ -91,9 +107,22 @@ class Predictors:
         return {
             "model": model.info.name,
             "variant": model.variant,
-            "resolution": model.info.resolution if self._args.res is None else self._args.res,
+            "resolution": self._resolution(model),
             "device": str(model.prompt_embeds.device),
             "dtype": str(model.prompt_embeds.dtype).removeprefix("torch."),
+            **self._fast(self.kind_of[map_]),
+        }
+
+    def _fast(self, kind: str) -> dict[str, Any]:
+        if not self._args.fast_decoder:
+            return {}
+        name, psnr = self.models[kind].fast_name, self._predictors[kind].fast_decoder_psnr
+        return {
+            "decoder": name,
+            "decoder_psnr_db": None
+            if psnr is None
+            else round(psnr, 2),  # map against the exact decoder's, at its centre
+            "encoder": name if self._args.fast_encoder else "exact",
         }
 
 
@@ -108,7 +137,9 @@ def load_for_maps(name: str, args: argparse.Namespace, maps: Sequence[str]) -> L
         # Only a folder that does not say what it predicts needs to be told.
         kinds = {"depth"} if args.space else set(maps) & DEFAULT_MODELS.keys()
         hints = {"task": kinds.pop() if len(kinds) == 1 else None, "space": args.space}
-    return load_model(name, args.device, args.dtype, **hints)
+    model = load_model(name, args.device, args.dtype, fast_decoder=args.fast_decoder, **hints)
+    model.fold()
+    return model
 
 
 def _kind_of(map_: str, maps: tuple[str, ...], given: list[str]) -> str:

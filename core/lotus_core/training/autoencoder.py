@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from ..data.sample import flip
 from ..errors import LotusError
+from ..model import latent_factor
 from .annotation import annotation
 from .config import AutoencoderLossConfig, AutoencoderRunConfig
 from .loop import TrainingLoop, make_accelerator
@@ -111,7 +112,7 @@ def train_autoencoder(run: AutoencoderRunConfig, resume: bool = False) -> Path:
         pixels = batch["pixels"].to(accelerator.device)
         if run.optim.channels_last:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        factor = _factor(vae)
+        factor = latent_factor(vae)
         shape = (vae.config.latent_channels, pixels.shape[-2] // factor, pixels.shape[-1] // factor)
         draws = noise(run.optim.seed, batch["number"].tolist(), "posterior", shape).to(pixels)
         reconstruction, divergence = module(pixels, draws)
@@ -145,13 +146,8 @@ def _build(run: AutoencoderRunConfig) -> AutoencoderKL | AutoencoderTiny:
         raise LotusError(f"[model.config] does not describe an {run.model.type}: {error}.") from error
 
 
-def _factor(vae: AutoencoderKL | AutoencoderTiny) -> int:
-    tiny = isinstance(vae, AutoencoderTiny)
-    return 2 ** (len(vae.config.encoder_block_out_channels if tiny else vae.config.block_out_channels) - 1)
-
-
 def _fit(pixels: torch.Tensor, vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
-    factor = _factor(vae)
+    factor = latent_factor(vae)
     height, width = (size // factor * factor for size in pixels.shape[-2:])
     return pixels[:, :height, :width]
 
