@@ -1,0 +1,135 @@
+"""Maps as float images of Blender, and back to lotus_core's types.
+
+Blender keeps rows bottom-up and RGBA. A map is a float image, Non-Color, whose alpha is 1 where the map is valid:
+depth and uncertainty hold their value in all three colours, normals hold 0.5 n + 0.5 in OpenGL axes (so that the image
+is a normal texture as it is). float32 throughout: reading back gives the numbers that were written.
+"""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+
+from lotus_core.errors import LotusError
+from lotus_core.maps import Depth, Normals, Uncertainty
+
+from .names import KINDS as KINDS
+
+_SRGB_LINEAR_END = 0.0031308  # IEC 61966-2-1
+
+
+def pixels_of(image: bpy.types.Image) -> np.ndarray:
+    """float32 H×W×C, top row first, as stored (display-referred for 8-bit images). Raises LotusError."""
+    width, height = image.size
+    channels = image.channels
+    if width == 0 or height == 0 or channels == 0:
+        raise LotusError(f"The image {image.name} cannot be read; check its file.")
+    flat = np.empty(width * height * channels, np.float32)
+    image.pixels.foreach_get(flat)
+    return flat.reshape(height, width, channels)[::-1]
+
+
+def photo_pixels(image: bpy.types.Image) -> np.ndarray:
+    """uint8 H×W×3 or H×W×4, top row first, display-referred sRGB; a float image is taken as linear and encoded."""
+    values = pixels_of(image)
+    if values.shape[2] == 2:
+        values = values[..., :1]
+    if values.shape[2] == 1:
+        values = values.repeat(3, axis=2)
+    if image.is_float and image.colorspace_settings.name != "sRGB" and not image.colorspace_settings.is_data:
+        colour = np.clip(values[..., :3], 0, 1)
+        encoded = np.where(colour <= _SRGB_LINEAR_END, 12.92 * colour, 1.055 * colour ** (1 / 2.4) - 0.055)
+        values = np.concatenate([encoded, values[..., 3:]], axis=2)
+    opaque = values.shape[2] == 4 and bool((values[..., 3] >= 1).all())
+    return np.rint(np.clip(values[..., :3] if opaque else values, 0, 1) * 255).astype(np.uint8)
+
+
+def new_map_image(name: str, rgb: np.ndarray, alpha: np.ndarray | None = None) -> bpy.types.Image:
+    """A Non-Color float image of float32 H×W or H×W×3 values, top row first. alpha: bool H×W or None (opaque)."""
+    height, width = rgb.shape[:2]
+    image = bpy.data.images.new(name, width, height, alpha=True, float_buffer=True, is_data=True)
+    image.colorspace_settings.name = "Non-Color"
+    image.alpha_mode = "CHANNEL_PACKED"
+    write_pixels(image, rgb, alpha)
+    return image
+
+
+def write_pixels(image: bpy.types.Image, rgb: np.ndarray, alpha: np.ndarray | None = None) -> None:
+    """Replace the pixels of a float image by values as `new_map_image` takes them."""
+    flat = np.empty((*rgb.shape[:2], 4), np.float32)
+    flat[..., :3] = rgb[::-1] if rgb.ndim == 3 else rgb[::-1, :, None]
+    flat[..., 3] = 1 if alpha is None else alpha[::-1]
+    image.pixels.foreach_set(flat.ravel())
+    image.update()
+
+
+def image_of_map(name: str, value: Depth | Normals | Uncertainty, model: str = "") -> bpy.types.Image:
+    """A new image that holds a map, with what its numbers mean in `image.lotus`."""
+    rgb, alpha = coded(value)
+    image = new_map_image(name, rgb, alpha)
+    describe(image, value, model)
+    return image
+
+
+def coded(value: Depth | Normals | Uncertainty) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the image of a map holds: colours (float32 H×W or H×W×3) and validity (bool H×W or None)."""
+    if isinstance(value, Normals):
+        return np.float32(0.5) * value.to("opengl").values + np.float32(0.5), None
+    if isinstance(value, Depth):
+        return value.values, value.valid
+    return value.std, None
+
+
+def describe(image: bpy.types.Image, value: Depth | Normals | Uncertainty, model: str = "") -> None:
+    """Write into `image.lotus` which map it is."""
+    image.lotus.model = model
+    if isinstance(value, Normals):
+        image.lotus.kind = "NORMAL"
+    elif isinstance(value, Depth):
+        image.lotus.kind, image.lotus.space = "DEPTH", value.space
+    else:
+        image.lotus.kind, image.lotus.unit, image.lotus.samples = "UNCERTAINTY", value.unit, value.samples
+
+
+def map_of(photo: bpy.types.Image, kind: str) -> bpy.types.Image | None:
+    """The image of one map ("depth", "normal", "uncertainty") of a photo, or None."""
+    assert kind in KINDS
+    return getattr(photo.lotus, kind)
+
+
+def depth_of(photo: bpy.types.Image) -> Depth:
+    """The depth of a photo. Raises LotusError where there is none or the image is no depth map any more."""
+    image = photo.lotus.depth
+    if image is None:
+        raise LotusError(f"{photo.name} has no depth map; predict it first, or import one.")
+    return read_depth(image)
+
+
+def read_depth(image: bpy.types.Image) -> Depth:
+    """A depth image as `Depth`. Raises LotusError."""
+    values = pixels_of(image)
+    valid = values[..., 3] > 0.5 if values.shape[2] == 4 else None
+    if valid is not None and valid.all():
+        valid = None
+    grey = np.ascontiguousarray(values[..., 0])
+    return Depth(grey if valid is None else np.where(valid, grey, 0), image.lotus.space or "disparity", valid)
+
+
+def normals_of(photo: bpy.types.Image) -> Normals | None:
+    """The normals of a photo, OpenGL axes, or None."""
+    image = photo.lotus.normal
+    if image is None:
+        return None
+    return Normals.from_vectors(2 * pixels_of(image)[..., :3] - 1, "opengl")
+
+
+def uncertainty_of(photo: bpy.types.Image) -> Uncertainty | None:
+    """The uncertainty of a photo's depth, or None."""
+    image = photo.lotus.uncertainty
+    return None if image is None else read_uncertainty(image)
+
+
+def read_uncertainty(image: bpy.types.Image) -> Uncertainty:
+    """An uncertainty image as `Uncertainty` (without its mean). Raises LotusError."""
+    std = np.ascontiguousarray(pixels_of(image)[..., 0])
+    return Uncertainty(std, None, image.lotus.samples, image.lotus.unit or "depth")

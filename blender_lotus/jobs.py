@@ -1,0 +1,134 @@
+"""What runs outside Blender right now: at most one prediction or installation, its backend, and what to show of it."""
+
+from __future__ import annotations
+
+import atexit
+from pathlib import Path
+from typing import Protocol
+
+import bpy
+from bpy.app.handlers import persistent
+
+from .backends.base import Backend
+
+
+class Run(Protocol):
+    """Something in progress. `step` does a few milliseconds of work and returns True while it goes on."""
+
+    title: str
+    state: str  # as Task.state
+    fraction: float | None
+    text: str
+    message: str
+    notes: list[str]  # what the user should know although it went well
+
+    def step(self) -> bool: ...
+    def cancel(self) -> None: ...
+    def log_tail(self, lines: int = 20) -> str: ...
+
+
+class Jobs:
+    """One per Blender session."""
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+        self.message = ""  # what the last run that failed said, for the panel
+        self.notes: list[str] = []  # what the last run wants the user to know
+        self.log = ""
+        self._backend: Backend | None = None
+        self._key: tuple[str, str, bool] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether something is in progress."""
+        return self.run is not None
+
+    def begin(self, run: Run) -> None:
+        """Make a run the current one."""
+        self.run, self.message, self.notes, self.log = run, "", [], ""
+
+    def step(self) -> bool:
+        """Go on with the current run; False when it has ended (or was stopped)."""
+        if self.run is None:
+            return False
+        if self.run.step():
+            return True
+        self._end()
+        return False
+
+    def cancel(self) -> None:
+        """Ask the current run to stop."""
+        if self.run is not None:
+            self.run.cancel()
+
+    def stop(self) -> None:
+        """End the current run and its processes at once, without waiting."""
+        run, self.run = self.run, None
+        if run is not None:
+            run.cancel()
+        self.close_backend()
+
+    def backend(self) -> Backend:
+        """The backend that the preferences name, kept between runs."""
+        from .preferences import environment_folder, preferences
+
+        chosen = preferences()
+        python = bpy.path.abspath(chosen.python) if chosen.python else str(environment_folder())
+        place = {"WORKER": python, "COMFYUI": chosen.comfyui_url}.get(chosen.backend, "")
+        key = (chosen.backend, place, bpy.app.online_access)
+        if self._backend is None or key != self._key:
+            self.close_backend()
+            self._backend, self._key = _make(*key), key
+        return self._backend
+
+    def close_backend(self) -> None:
+        """Stop the backend's processes; the next run starts new ones."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def register(self) -> None:
+        bpy.app.handlers.load_pre.append(_on_load)
+        atexit.register(self.stop)
+
+    def unregister(self) -> None:
+        self.stop()
+        atexit.unregister(self.stop)
+        if _on_load in bpy.app.handlers.load_pre:
+            bpy.app.handlers.load_pre.remove(_on_load)
+        self.message, self.notes, self.log = "", [], ""
+
+    def _end(self) -> None:
+        run, self.run = self.run, None
+        assert run is not None
+        if run.state == "failed":
+            self.message, self.log = run.message, run.log_tail()
+        self.notes = run.notes
+
+
+def _make(kind: str, place: str, online: bool) -> Backend:
+    """A backend; each brings in only what it needs."""
+    from .preferences import user_folder
+
+    if kind == "WORKER":
+        from .backends.worker import WorkerBackend
+
+        return WorkerBackend(Path(place), user_folder("logs"), online=online)
+    if kind == "COMFYUI":
+        from .backends.comfyui import ComfyUIBackend
+
+        return ComfyUIBackend(place, user_folder("logs"), online=online)
+    from .backends.blender_pixels import read_pixels
+    from .backends.files import FilesBackend
+
+    return FilesBackend(read_pixels)
+
+
+jobs = Jobs()
+
+
+@persistent
+def _on_load(*_: object) -> None:
+    """Another file is about to be loaded: what is being predicted belongs to the old one."""
+    if jobs.running:
+        jobs.stop()

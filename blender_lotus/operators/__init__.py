@@ -1,0 +1,3 @@
+"""Everything that the panel can do, as `bpy.ops.lotus.*`."""
+
+from __future__ import annotations

@@ -1,0 +1,198 @@
+"""Predict: the only operator that takes long. It is modal; its timer does a few milliseconds of work at a time."""
+
+from __future__ import annotations
+
+import time
+
+import bpy
+from bpy.props import StringProperty
+
+from lotus_core.errors import LotusError
+
+from ..context import photo_of
+from ..jobs import jobs
+from ..prediction import PredictionRun
+from ..properties import is_photo
+
+INTERVAL = 0.05  # seconds between two steps
+
+
+class ModalRun:
+    """Mixin: drives `jobs.run` by a timer when invoked, and by waiting when executed by a script."""
+
+    _timer = None
+    done_text = "Done"
+
+    def start(self, context: bpy.types.Context) -> None:
+        """Begin a run. Raises LotusError."""
+        raise NotImplementedError
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        run = jobs.run
+        if run is not None:
+            cls.poll_message_set(f"{run.title} is in progress: wait for it, or cancel it")
+        return run is None
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """For scripts: return when it is done."""
+        if not self._begin(context):
+            return {"CANCELLED"}
+        run = jobs.run
+        while jobs.step():
+            time.sleep(0.01)
+        return self._end(context, run)
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        if context.window is None:
+            return self.execute(context)
+        if not self._begin(context):
+            return {"CANCELLED"}
+        self._run = jobs.run
+        self._timer = context.window_manager.event_timer_add(INTERVAL, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if event.type != "TIMER":
+            return {"PASS_THROUGH"}
+        if jobs.run is self._run and jobs.step():
+            show_progress(context)
+            return {"PASS_THROUGH"}
+        self._release(context)
+        return self._end(context, self._run)
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Blender ends the operator itself: another file is loaded, or the window closes."""
+        if jobs.run is self._run:
+            jobs.stop()
+        self._release(context)
+
+    def _begin(self, context: bpy.types.Context) -> bool:
+        try:
+            self.start(context)
+        except LotusError as error:
+            self.report({"ERROR"}, str(error))
+            return False
+        return True
+
+    def _release(self, context: bpy.types.Context) -> None:
+        if self._timer is not None:
+            context.window_manager.event_timer_remove(self._timer)
+            self._timer = None
+        if context.workspace is not None:
+            context.workspace.status_text_set(None)
+        redraw(context)
+
+    def _end(self, _context: bpy.types.Context, run: object) -> set[str]:
+        state, message = run.state, run.message
+        for note in getattr(run, "notes", []):
+            self.report({"WARNING"}, note)
+        if state == "done":
+            self.report({"INFO"}, f"{run.title}: {self.done_text}")
+            return {"FINISHED"}
+        if state == "failed":
+            self.report({"ERROR"}, message)
+        else:
+            self.report({"INFO"}, f"{run.title}: cancelled")
+        return {"CANCELLED"}
+
+
+class LOTUS_OT_predict(ModalRun, bpy.types.Operator):
+    """Predict the maps of the photo as the scene's Lotus settings say; Blender stays usable meanwhile"""
+
+    bl_idname = "lotus.predict"
+    bl_label = "Predict"
+    bl_options = {"UNDO"}
+    done_text = "maps predicted"
+
+    image: StringProperty(
+        name="Photo",
+        description="Name of the image to predict from; empty: the photo of the panel",
+        options={"HIDDEN", "SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if photo_of(context) is None:
+            cls.poll_message_set("Choose a photo in the panel Lotus first")
+            return False
+        return super().poll(context)
+
+    def start(self, context: bpy.types.Context) -> None:
+        photo = bpy.data.images.get(self.image) if self.image else photo_of(context)
+        if photo is None:
+            raise LotusError(f"There is no image named {self.image}; choose another photo.")
+        if not is_photo(None, photo):
+            raise LotusError(f"{photo.name} is no photo; choose an image that was loaded from a file.")
+        jobs.begin(PredictionRun(photo, context.scene.lotus, jobs.backend()))
+
+
+class LOTUS_OT_cancel(bpy.types.Operator):
+    """Stop what is in progress"""
+
+    bl_idname = "lotus.cancel"
+    bl_label = "Cancel"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        if not jobs.running:
+            cls.poll_message_set("Nothing is in progress")
+        return jobs.running
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        jobs.cancel()
+        return {"FINISHED"}
+
+
+class LOTUS_OT_stop_worker(bpy.types.Operator):
+    """End the worker process, which frees the memory of its models; the next prediction starts it again"""
+
+    bl_idname = "lotus.stop_worker"
+    bl_label = "Free Memory"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        if jobs.running:
+            cls.poll_message_set("Something is in progress: cancel it first")
+        return not jobs.running
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        jobs.close_backend()
+        return {"FINISHED"}
+
+
+class LOTUS_OT_show_log(bpy.types.Operator):
+    """Copy the backend's log to the clipboard, for a bug report"""
+
+    bl_idname = "lotus.copy_log"
+    bl_label = "Copy Log"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        context.window_manager.clipboard = jobs.log or jobs.backend().log_tail(200)
+        return {"FINISHED"}
+
+
+def show_progress(context: bpy.types.Context) -> None:
+    """The status bar's text, and fresh panels."""
+    run = jobs.run
+    if run is not None and context.workspace is not None:
+        share = "" if run.fraction is None else f" {run.fraction:.0%}"
+        context.workspace.status_text_set(f"Lotus: {run.text}{share}")
+    redraw(context)
+
+
+def redraw(context: bpy.types.Context) -> None:
+    """Ask every area that can show our panel to draw its sidebar again."""
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type in {"VIEW_3D", "IMAGE_EDITOR", "PREFERENCES"}:
+                for region in area.regions:
+                    if region.type in {"UI", "WINDOW"}:
+                        region.tag_redraw()
+
+
+CLASSES = (LOTUS_OT_predict, LOTUS_OT_cancel, LOTUS_OT_stop_worker, LOTUS_OT_show_log)

@@ -1,0 +1,156 @@
+"""Normal texture and material from the maps of a photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
+
+from lotus_core.errors import LotusError
+from lotus_core.maps import Normals
+
+from .. import images, materials
+from ..storage import save_map
+from .base import PhotoOperator, chosen_name
+
+CONVENTIONS = (
+    ("OPENGL", "OpenGL", "Green is up: Blender, Unity, glTF"),
+    ("DIRECTX", "DirectX", "Green is down: Unreal, 3ds Max"),
+)
+
+
+class LOTUS_OT_normal_texture(PhotoOperator, bpy.types.Operator):
+    """Make a tangent-space normal texture of the photo's normals"""
+
+    bl_idname = "lotus.normal_texture"
+    bl_label = "Normal Texture"
+    bl_options = {"REGISTER", "UNDO"}
+    needs = ("normal",)
+
+    convention: EnumProperty(
+        name="Convention", items=CONVENTIONS, description="Which way green points", default="OPENGL"
+    )
+    strength: FloatProperty(
+        name="Strength", description="1: the normals as they are; 0: flat", default=1.0, min=0.0, soft_max=2.0
+    )
+
+    def build(self, _context: bpy.types.Context, photo: bpy.types.Image) -> str:
+        image = normal_texture(photo, self.convention, self.strength)
+        return f"{image.name}, {image.size[0]}×{image.size[1]}, float"
+
+
+class LOTUS_OT_material(PhotoOperator, bpy.types.Operator):
+    """Make a material of the photo and its normals, and give it to the selected meshes"""
+
+    bl_idname = "lotus.material"
+    bl_label = "Material"
+    bl_options = {"REGISTER", "UNDO"}
+    needs = ()
+
+    shading: EnumProperty(
+        name="Shading", items=materials.SHADINGS, description="How the photo is shaded", default="PRINCIPLED"
+    )
+    use_normal: BoolProperty(
+        name="Normal map",
+        description="Use the photo's normals. For flat or coarse meshes: on a relief they would count twice",
+        default=True,
+    )
+    use_roughness: BoolProperty(
+        name="Roughness from uncertainty",
+        description="Make places rougher where the depth is unsure; needs an uncertainty map",
+        default=False,
+    )
+    roughness_min: FloatProperty(
+        name="Sure", description="Roughness where the depth is sure", default=0.4, min=0, max=1
+    )
+    roughness_max: FloatProperty(
+        name="Unsure", description="Roughness where the depth is least sure", default=0.9, min=0, max=1
+    )
+
+    def build(self, context: bpy.types.Context, photo: bpy.types.Image) -> str:
+        if self.use_roughness and photo.lotus.uncertainty is None:
+            raise LotusError(f"{photo.name} has no uncertainty map; predict it, or switch the roughness off.")
+        material = materials.photo_material(
+            f"{photo.name} material",
+            photo,
+            self.shading,
+            normal_texture=photo.lotus.normal if self.use_normal else None,
+            roughness=photo.lotus.uncertainty if self.use_roughness else None,
+            roughness_range=(self.roughness_min, self.roughness_max),
+        )
+        meshes = [obj for obj in context.selected_objects if obj.type == "MESH"]
+        for obj in meshes:
+            if obj.data.materials:
+                obj.data.materials[obj.active_material_index] = material
+            else:
+                obj.data.materials.append(material)
+        material.use_fake_user = not meshes
+        return f"{material.name} on {len(meshes)} objects" if meshes else f"{material.name}; no mesh was selected"
+
+
+class LOTUS_OT_export_map(PhotoOperator, bpy.types.Operator):
+    """Save one map of the photo as a file for other programs: EXR with 32-bit floats, or PNG with 16 bits"""
+
+    bl_idname = "lotus.export_map"
+    bl_label = "Export Map"
+    bl_options = {"REGISTER"}
+    needs = ()
+
+    filepath: StringProperty(name="File", description="Where to; .exr or .png", subtype="FILE_PATH")
+    kind: EnumProperty(
+        name="Map",
+        items=(
+            ("DEPTH", "Depth", "Values in 0…1 as predicted"),
+            ("NORMAL", "Normals", "Coded as 0.5 n + 0.5"),
+            ("UNCERTAINTY", "Uncertainty", "Standard deviation"),
+        ),
+        description="Which map",
+        default="DEPTH",
+    )
+    convention: EnumProperty(
+        name="Convention", items=CONVENTIONS, description="Of normals: which way green points", default="OPENGL"
+    )
+    check_existing: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.exr;*.png", options={"HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        self.image = self.image or chosen_name(context)
+        if not self.filepath:
+            self.filepath = f"{Path(self.image).stem}_{self.kind.lower()}.exr"
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def build(self, _context: bpy.types.Context, photo: bpy.types.Image) -> str:
+        kind = self.kind.lower()
+        source = images.map_of(photo, kind)
+        if source is None:
+            raise LotusError(f"{photo.name} has no {kind} map; predict it, or choose another map.")
+        path = Path(bpy.path.abspath(self.filepath))
+        if path.suffix.lower() not in {".exr", ".png"}:
+            raise LotusError(f"Maps are saved as .exr or .png; {path.name} ends in neither.")
+        turned = kind == "normal" and self.convention == "DIRECTX"
+        image = normal_texture(photo, "DIRECTX", 1.0) if turned else source
+        try:
+            save_map(image, path)
+        finally:
+            if turned:
+                bpy.data.images.remove(image)
+        return f"Saved {path}"
+
+
+def normal_texture(photo: bpy.types.Image, convention: str, strength: float) -> bpy.types.Image:
+    """A new float Non-Color image: 0.5 n + 0.5 in "OPENGL" or "DIRECTX", flattened or raised by `strength`."""
+    normals = images.normals_of(photo)
+    if normals is None:
+        raise LotusError(f"{photo.name} has no normal map; predict it first, or import one.")
+    vectors = normals.values
+    if strength != 1:
+        vectors = vectors.copy()
+        vectors[..., :2] *= strength
+        normals = Normals.from_vectors(vectors, "opengl")
+    turned = normals.to("directx" if convention == "DIRECTX" else "opengl").values
+    return images.new_map_image(f"{Path(photo.name).stem} normal texture", 0.5 * turned + 0.5)
+
+
+CLASSES = (LOTUS_OT_normal_texture, LOTUS_OT_material, LOTUS_OT_export_map)

@@ -1,0 +1,262 @@
+"""From a photo to its map images: asks the backend, then takes the maps into Blender in small steps."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from lotus_core.errors import LotusError
+from lotus_core.maps import Depth, Normals, Uncertainty
+
+from . import images, sequences, storage, thumbnails
+from .backends.base import Backend, Job, Prediction, Task
+from .exif import read_exif
+from .preferences import preferences
+from .properties import LotusSettings
+
+_FAST = 384
+_TYPES: dict[str, type[Depth | Normals | Uncertainty]] = {
+    "depth": Depth,
+    "normal": Normals,
+    "uncertainty": Uncertainty,
+}
+
+
+class PredictionRun:
+    """Predicts the maps of one photo, or of every frame of a sequence. See `jobs.Run`."""
+
+    def __init__(self, photo: bpy.types.Image, settings: LotusSettings, backend: Backend) -> None:
+        """Raises LotusError where the settings ask for nothing or the photo cannot be read."""
+        kinds = tuple(kind for kind in images.KINDS if getattr(settings, f"use_{kind}"))
+        if not kinds:
+            raise LotusError("Nothing is chosen to predict; tick depth, normals or uncertainty.")
+        self.title = photo.name
+        self.state, self.message, self.text = "running", "", "Starting"
+        self.fraction: float | None = 0.0
+        self.notes: list[str] = []
+        self._photo_uid = photo.session_uid
+        self._kinds = kinds
+        self._backend = backend
+        self._task: Task | None = None
+        self._log = ""
+        self._options = _options(settings)
+        self._models = tuple(
+            model for kind, model in (("depth", settings.depth_model), ("normal", settings.normal_model)) if model
+        )
+        self._folder = Path(tempfile.mkdtemp(prefix="lotus-", dir=bpy.app.tempdir or None))
+        try:
+            self._frames = self._sources(photo, settings)
+        except BaseException:
+            self._clean()
+            raise
+        self._work = self._all_frames() if photo.source == "SEQUENCE" else self._still()
+
+    def step(self) -> bool:
+        """A few milliseconds of work; True while it goes on."""
+        if self.state != "running":
+            return False
+        try:
+            next(self._work)
+        except StopIteration:
+            self._finish("done")
+        except _Stopped as stopped:
+            self._finish(stopped.state, stopped.message)
+        except LotusError as error:
+            self._finish("failed", str(error))
+        except OSError as error:
+            self._finish("failed", f"The maps could not be taken over: {error.strerror or error}.")
+        except ReferenceError:
+            self._finish("failed", "The photo was removed while its maps were being predicted.")
+        return self.state == "running"
+
+    def cancel(self) -> None:
+        """Ask to stop; a few steps later the state is "cancelled"."""
+        if self._task is not None and self._task.state == "running":
+            self._task.cancel()
+            self.text = "Cancelling"
+        else:
+            self._finish("cancelled")
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The end of the backend's log."""
+        return self._backend.log_tail(lines)
+
+    def _finish(self, state: str, message: str = "") -> None:
+        if self.state == "running":
+            self.state, self.message = state, message
+            self._clean()
+
+    def _clean(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _photo(self) -> bpy.types.Image:
+        for image in bpy.data.images:
+            if image.session_uid == self._photo_uid:
+                return image
+        raise LotusError(f"{self.title} was deleted while its maps were being predicted; they are dropped.")
+
+    def _sources(self, photo: bpy.types.Image, settings: LotusSettings) -> list[tuple[int, Path]]:
+        """Number and picture of each frame; (0, picture) for a still."""
+        if photo.source != "SEQUENCE":
+            return [(0, picture_file(photo, self._folder / "photo.npy"))]
+        if not bpy.data.filepath:
+            raise LotusError("Save the .blend first: the maps of a sequence are files beside it.")
+        frames = sequences.frames_of(photo)[settings.frame_start - 1 :]
+        frames = frames[: settings.frame_count or None]
+        if not frames:
+            raise LotusError(f"{photo.name} has no frame {settings.frame_start}; choose an earlier first frame.")
+        return frames
+
+    def _predict(self, picture: Path, name: str, start: float, share: float) -> Iterator[None]:
+        """Run the backend on one picture; `self._prediction` is what came of it."""
+        job = Job(
+            image=picture,
+            folder=self._folder / name,
+            maps=self._kinds,
+            models=self._models,
+            options=self._options,
+        )
+        self._task = task = self._backend.start(job)
+        while task.poll():
+            self.fraction = None if task.fraction is None else start + share * task.fraction
+            if self.text != "Cancelling":
+                self.text = task.text
+            yield
+        if task.state != "done":
+            raise _Stopped(task.state, task.message)
+        assert task.prediction is not None
+        self._prediction: Prediction = task.prediction
+
+    def _still(self) -> Iterator[None]:
+        yield from self._predict(self._frames[0][1], "maps", 0.0, 0.95)
+        self.fraction, self.text = 0.95, "Taking the maps over"
+        prediction = self._prediction
+        stem = storage.file_stem(self._photo())
+        chosen = preferences()
+        for kind in prediction.files:
+            yield
+            value = _load(prediction, kind)
+            yield
+            photo = self._photo()
+            image = put_map(photo, kind, value, _model_of(prediction, kind))
+            yield
+            thumbnails.set_thumbnail(image, value)
+            yield
+            note = storage.keep(image, f"{stem}_{kind}", place=chosen.place, suffix=chosen.map_format)
+            if note and note not in self.notes:
+                self.notes.append(note)
+        photo = self._photo()
+        photo.lotus.focal_35mm = focal_35mm_of(photo)
+
+    def _all_frames(self) -> Iterator[None]:
+        chosen = preferences()
+        stem = storage.file_stem(self._photo())
+        folder = Path(bpy.data.filepath).parent / storage.FOLDER
+        first, count = self._frames[0][0], len(self._frames)
+        last: dict[str, Any] = {}
+        for done, (number, path) in enumerate(self._frames):
+            yield from self._predict(path, "maps", done / count, 1 / count)
+            for kind in self._prediction.files:
+                value = _load(self._prediction, kind)
+                yield
+                image = images.image_of_map("lotus frame", value)
+                try:
+                    storage.save_map(image, folder / f"{stem}_{kind}_{number:04d}{chosen.map_format}")
+                finally:
+                    bpy.data.images.remove(image)
+                last[kind] = value, _model_of(self._prediction, kind)
+                yield
+        for kind, (value, model) in last.items():
+            path = folder / f"{stem}_{kind}_{first:04d}{chosen.map_format}"
+            photo = self._photo()
+            image = sequences.load_sequence(path, f"{photo.name} {kind}", count, first)
+            images.describe(image, value, model)
+            thumbnails.set_thumbnail(image, value)
+            attach(photo, kind, image)
+            yield
+        photo.lotus.frames, photo.lotus.frame_offset = count, first - 1
+
+
+class _Stopped(Exception):
+    def __init__(self, state: str, message: str) -> None:
+        super().__init__(message)
+        self.state, self.message = state, message
+
+
+def put_map(
+    photo: bpy.types.Image, kind: str, value: Depth | Normals | Uncertainty, model: str = ""
+) -> bpy.types.Image:
+    """Store a map as an image of the photo. An earlier one of the same size is overwritten, so that what uses it
+    follows; one of another size is replaced wherever it is used.
+    """
+    old = images.map_of(photo, kind)
+    size = (value.std if isinstance(value, Uncertainty) else value.values).shape[1::-1]
+    if old is not None and old.source != "SEQUENCE" and tuple(old.size) == size and old.is_float:
+        images.write_pixels(old, *images.coded(value))
+        images.describe(old, value, model)
+        return old
+    image = images.image_of_map(f"{photo.name} {kind}", value, model)
+    attach(photo, kind, image)
+    return image
+
+
+def attach(photo: bpy.types.Image, kind: str, image: bpy.types.Image) -> None:
+    """Make an image the photo's map of this kind, wherever its predecessor was used."""
+    old = images.map_of(photo, kind)
+    if old is not None and old != image:
+        old.user_remap(image)
+        bpy.data.images.remove(old)
+    setattr(photo.lotus, kind, image)
+
+
+def picture_file(photo: bpy.types.Image, pixels: Path) -> Path:
+    """A file with what Blender shows of a photo: its own file where that is the same, else its pixels as .npy."""
+    path = Path(bpy.path.abspath(photo.filepath_raw))
+    eight_bit = not photo.is_float and photo.source == "FILE"
+    untouched = photo.packed_file is None and not photo.is_dirty and path.is_file()
+    # Blender ignores EXIF's orientation, which other programs apply.
+    if eight_bit and untouched and read_exif(path).orientation == 1:
+        return path.absolute()
+    np.save(pixels, images.photo_pixels(photo))
+    return pixels
+
+
+def focal_35mm_of(photo: bpy.types.Image) -> float:
+    """From the photo's EXIF data; 0 where unknown."""
+    if not photo.filepath_raw or photo.packed_file is not None:
+        return 0.0
+    return read_exif(Path(bpy.path.abspath(photo.filepath_raw))).focal_35mm
+
+
+def _load(prediction: Prediction, kind: str) -> Depth | Normals | Uncertainty:
+    return Prediction({kind: prediction.files[kind]}, hints=prediction.hints).load()[kind]
+
+
+def _model_of(prediction: Prediction, kind: str) -> str:
+    made = prediction.record.get("maps", {})
+    found = made.get(kind, {}) if isinstance(made, dict) else {}
+    return str(found.get("model", "")) if isinstance(found, dict) else ""
+
+
+def _options(settings: LotusSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if settings.quality == "FAST":
+        options["res"] = _FAST
+    elif settings.quality == "FULL":
+        options["res"] = 0
+    elif settings.quality == "CUSTOM":
+        options["res"] = settings.resolution
+    if settings.seed:
+        options["seed"] = settings.seed
+    if settings.use_uncertainty:
+        options["samples"] = settings.samples
+    device = preferences().device
+    if device not in ("", "auto"):
+        options["device"] = device
+    return options

@@ -1,0 +1,3 @@
+"""What is drawn."""
+
+from __future__ import annotations
