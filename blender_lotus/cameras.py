@@ -10,6 +10,7 @@ from mathutils import Matrix
 from lotus_core.geometry import Camera
 
 # The photo's camera looks along −z with y up; in Blender's world z is up, so all is turned to look along +y.
+PIXEL_FILTER = 0.5  # pixels
 UPRIGHT = Matrix.Rotation(math.radians(90), 4, "X")
 
 
@@ -28,7 +29,7 @@ def add_camera(name: str, camera: Camera, photo: bpy.types.Image) -> bpy.types.O
 
 
 def match_render(scene: bpy.types.Scene, camera: Camera) -> None:
-    """Render at the photo's size with its colours unchanged (view transform Standard)."""
+    """Render at the photo's size, with its colours unchanged (view transform Standard) and as sharp as it is."""
     render = scene.render
     render.resolution_x, render.resolution_y = camera.width, camera.height
     render.resolution_percentage = 100
@@ -36,3 +37,7 @@ def match_render(scene: bpy.types.Scene, camera: Camera) -> None:
     scene.view_settings.view_transform = "Standard"
     scene.view_settings.look = "None"
     scene.view_settings.exposure, scene.view_settings.gamma = 0, 1
+    # Both engines blur over 1.5 pixels by default, which the photo's own optics have done already.
+    render.filter_size = PIXEL_FILTER
+    if hasattr(scene, "cycles"):
+        scene.cycles.filter_width = PIXEL_FILTER
