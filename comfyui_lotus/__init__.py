@@ -1,4 +1,4 @@
-"""The ComfyUI node pack: LoadLotus, LotusDepth, LotusNormal, LotusUncertainty, LotusMesh.
+"""The ComfyUI node pack: LoadLotus, LotusDepth, LotusNormal, LotusUncertainty, LotusMesh, LotusSaveMaps.
 
 Importing it imports neither ComfyUI nor torch; `comfy_entrypoint` does, when ComfyUI asks for the nodes.
 """

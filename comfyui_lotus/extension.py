@@ -8,6 +8,7 @@ from .depth import LotusDepth
 from .load import LoadLotus
 from .mesh import LotusMesh
 from .normal import LotusNormal
+from .save import LotusSaveMaps
 from .uncertainty import LotusUncertainty
 
 
@@ -15,4 +16,4 @@ class LotusExtension(ComfyExtension):
     """What ComfyUI registers."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LoadLotus, LotusDepth, LotusNormal, LotusUncertainty, LotusMesh]
+        return [LoadLotus, LotusDepth, LotusNormal, LotusUncertainty, LotusMesh, LotusSaveMaps]

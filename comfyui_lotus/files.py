@@ -51,6 +51,11 @@ def model_path(choice: str) -> str:
     same_name = [path for listed, path in local.items() if listed.rsplit("/", 1)[-1] == choice.rsplit("/", 1)[-1]]
     if len(same_name) == 1:  # a workflow from another machine, where the file lies in another folder
         return same_name[0]
+    folder, _, name = choice.partition("/")
+    path = folder_paths.get_full_path(folder, name) if folder in FOLDERS else None
+    if path is not None:
+        read_header(path)  # says what is wrong with it
+        raise LotusError(f"{path} is not a Lotus model: choose another in Load Lotus.")
     raise LotusError(f"There is no Lotus model {choice!r} any more: choose another, or put it back and press R.")
 
 

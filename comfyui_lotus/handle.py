@@ -45,7 +45,7 @@ class LoadedLotus:
         mm.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)
         device = self.patcher.load_device
         # --novram loads nothing, whatever is asked for. Layers that ComfyUI does not cast cannot run from two devices.
-        lent = any(tensor.device != device for tensor in self.model.parameters())
+        lent = not all(_same_device(tensor.device, device) for tensor in self.model.parameters())
         try:
             if lent:
                 self.model.to(device)
@@ -80,6 +80,11 @@ class LoadedLotus:
 def example(task: str) -> str:
     """A released Lotus-G checkpoint for the task, by the name that Load Lotus lists."""
     return {"depth": "jingheya/lotus-depth-g-v2-1-disparity", "normal": "jingheya/lotus-normal-g-v1-1"}[task]
+
+
+def _same_device(one: torch.device, other: torch.device) -> bool:
+    """Whether they are the same; devices without a number ("mps") are their kind's first."""
+    return (one.type, one.index or 0) == (other.type, other.index or 0)
 
 
 def _encoder_digest(model: LotusModel) -> str:

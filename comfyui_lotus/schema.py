@@ -43,7 +43,7 @@ def seed_input() -> Any:
         default=0,
         min=0,
         max=MAX_SEED,
-        control_after_generate=True,
+        control_after_generate="fixed",  # offered, but not started with: a rerun is to find its results cached
         tooltip="Noise of generative models (Lotus-G). Lotus-D models take none: any seed gives the same map.",
     )
 

@@ -43,6 +43,10 @@ def image(file: str, copies: int = 1) -> dict[str, Any]:
     return _node("ProbeImage", {"file": file, "copies": copies}, {})
 
 
+def mask(file: str) -> dict[str, Any]:
+    return _node("ProbeMask", {"file": file, "copies": 1}, {})
+
+
 def save(node: str, output: int, name: str) -> dict[str, Any]:
     return _node("ProbeSave", {"value": [node, output], "name": name}, {})
 

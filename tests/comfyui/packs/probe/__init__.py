@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -19,6 +20,11 @@ class ProbeImage:
     def INPUT_TYPES(cls):
         return {"required": {"file": ("STRING", {}), "copies": ("INT", {"default": 1})}}
 
+    @classmethod
+    def IS_CHANGED(cls, file, copies):
+        content = (Path(folder_paths.get_input_directory()) / file).read_bytes()
+        return hashlib.sha256(content).hexdigest()
+
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "run"
     CATEGORY = "probe"
@@ -26,6 +32,15 @@ class ProbeImage:
     def run(self, file, copies):
         images = torch.from_numpy(np.load(Path(folder_paths.get_input_directory()) / file))
         return (images.repeat(copies, 1, 1, 1) if copies > 1 else images,)
+
+
+class ProbeMask(ProbeImage):
+    """The same for a MASK, B×H×W."""
+
+    RETURN_TYPES = ("MASK",)
+
+    def run(self, file, copies):
+        return (torch.from_numpy(np.load(Path(folder_paths.get_input_directory()) / file)),)
 
 
 class ProbeSave:
@@ -96,4 +111,4 @@ class ProbeModels:
         return {"ui": {"models": [json.dumps(held)]}}
 
 
-NODE_CLASS_MAPPINGS = {node.__name__: node for node in (ProbeImage, ProbeSave, ProbeModels)}
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in (ProbeImage, ProbeMask, ProbeSave, ProbeModels)}

@@ -1,0 +1,157 @@
+"""Maps, meshes and files that leave the graph."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import OpenEXR
+import trimesh
+
+import lotus_core as lotus
+from lotus_core.maps.png import read_png
+
+from . import graphs
+from .graphs import DEPTH, NORMAL
+from .server.running import Server
+from .test_predictions import photo, predictor, put
+
+
+def saver(images: str, prefix: str, kind: str, depth: str, space: str) -> dict[str, object]:
+    inputs = {"images": [images, 0], "filename_prefix": prefix, "format": kind}
+    return {
+        "class_type": "SaveImageAdvanced",
+        "inputs": {**inputs, "format.bit_depth": depth, "format.input_color_space": space},
+    }
+
+
+def test_a_ramp_survives_to_16_bit_png_and_exr_without_banding(server: Server) -> None:
+    """The core's own saver on our IMAGE: 8-bit banding is what users complained about most."""
+    down = np.linspace(0, 1, 768, dtype=np.float32)[:, None, None]
+    ramp = np.broadcast_to(down, (768, 1024, 3)) * np.linspace(0.6, 1, 1024, dtype=np.float32)[:, None]
+    graph = {
+        "load": graphs.load(),
+        "ramp": graphs.image(put(server, "ramp", np.ascontiguousarray(ramp)[None])),
+        "depth": graphs.depth("load", "ramp", range="per image"),
+        "probe": graphs.save("depth", 0, "ramp-depth"),
+        "png": saver("depth", "ramp", "png", "16-bit", "sRGB"),
+        "exr": saver("depth", "ramp", "exr", "32-bit float", "linear"),
+    }
+    finished = graphs.must_succeed(server.client.run(graph))
+    exact = graphs.saved(server.base, "ramp-depth")["tensor"][0]
+    files = {kind: server.client.view(finished.outputs[kind]["images"][0]) for kind in ("png", "exr")}
+    for kind, content in files.items():
+        (server.base / f"ramp.{kind}").write_bytes(content)
+    pixels, _ = read_png(server.base / "ramp.png")
+    assert pixels.dtype == np.uint16
+    assert len(np.unique(pixels[..., 0])) >= 10_000
+    assert np.abs(pixels / 65535 - exact).max() <= 1 / 65535
+    with OpenEXR.File(str(server.base / "ramp.exr"), separate_channels=True) as file:
+        channels = {name: channel.pixels for name, channel in file.channels().items()}
+    assert np.array_equal(channels["R"], exact[..., 0])
+    assert len(np.unique(channels["R"])) >= 10_000
+
+
+def test_saved_maps_say_what_they_are_and_lose_nothing(server: Server) -> None:
+    graph = {
+        "depth model": graphs.load(DEPTH),
+        "normal model": graphs.load(NORMAL),
+        "photo": graphs.image(put(server, "maps", photo()[None]), copies=2),
+        "depth": graphs.depth("depth model", "photo"),
+        "normal": graphs.normal("normal model", "photo"),
+        "uncertainty": graphs.uncertainty("depth model", "photo"),
+        "save": {
+            "class_type": "LotusSaveMaps",
+            "inputs": {
+                "depth": ["depth", 2],
+                "normal": ["normal", 2],
+                "uncertainty": ["uncertainty", 3],
+                "filename_prefix": "lotus/test",
+                "format": "npy",
+                "convention": "opengl",
+                "folder": "temp",
+            },
+        },
+    }
+    finished = graphs.must_succeed(server.client.run(graph))
+    entries = finished.outputs["save"]["lotus_maps"]
+    assert [entry["map"] for entry in entries] == ["depth"] * 2 + ["normal"] * 2 + ["uncertainty"] * 2
+    assert len({entry["filename"] for entry in entries}) == 6
+    for entry in entries:
+        words = {**entry, "filename": entry["filename"] + ".json"}
+        for part in (entry, words):
+            file = {key: part[key] for key in ("filename", "subfolder", "type")}
+            (server.base / part["filename"]).write_bytes(server.client.view(file))
+    depth = lotus.Depth.load(server.base / entries[1]["filename"])
+    assert depth.space == entries[1]["space"] == "disparity"
+    assert np.array_equal(depth.values, predictor(DEPTH).depth(photo(), seed=0).values)
+    normals = lotus.Normals.load(server.base / entries[3]["filename"])
+    assert normals.convention == entries[3]["convention"] == "opengl"
+    assert np.array_equal(normals.values, predictor(NORMAL).normal(photo(), seed=0).to("opengl").values)
+    assert lotus.Uncertainty.load(server.base / entries[5]["filename"]).unit == "depth"
+
+
+def test_mesh_for_the_3d_nodes(server: Server) -> None:
+    """The MESH that the core saves and our GLB are the same surface, textured by the photo, seen from its camera."""
+    graph = {
+        "depth model": graphs.load(DEPTH),
+        "normal model": graphs.load(NORMAL),
+        "photo": graphs.image(put(server, "mesh", photo()[None])),
+        "depth": graphs.depth("depth model", "photo"),
+        "normal": graphs.normal("normal model", "photo"),
+        "mesh": graphs.mesh("depth", "photo", normal=["normal", 2], target_faces=0),
+        "probe": graphs.save("mesh", 0, "mesh"),
+        "glb": {"class_type": "SaveGLB", "inputs": {"mesh": ["mesh", 1], "filename_prefix": "ours"}},
+        "core": {"class_type": "SaveGLB", "inputs": {"mesh": ["mesh", 0], "filename_prefix": "core"}},
+        "preview": {"class_type": "Preview3D", "inputs": {"model_file": ["mesh", 1], "camera_info": ["mesh", 2]}},
+    }
+    finished = graphs.must_succeed(server.client.run(graph))
+    found = graphs.saved(server.base, "mesh")
+    assert found["vertices"].shape[0] == found["faces"].shape[0] == 1
+    assert np.array_equal(found["texture"][0], np.rint(photo() * 255).astype(np.float32) / 255)
+    # The texture under a vertex is the pixel that it is seen at: glTF's v points down, the camera looks along −z.
+    camera = finished.outputs["preview"]["result"][1]
+    assert camera["position"] == {"x": 0.0, "y": 0.0, "z": 0.0}
+    x, y, z = found["vertices"][0].T
+    scale = 1 / np.tan(np.radians(camera["fov"]) / 2)
+    assert np.allclose(0.5 - 0.5 * scale * y / -z, found["uvs"][0, :, 1], atol=1e-4)
+    assert np.allclose(0.5 + 0.5 * scale * (96 / 144) * x / -z, found["uvs"][0, :, 0], atol=1e-4)
+    surfaces = {}
+    for name in ("glb", "core"):
+        content = server.client.view(finished.outputs[name]["3d"][0])
+        surfaces[name] = trimesh.load(io.BytesIO(content), file_type="glb", force="mesh")
+    assert len(surfaces["glb"].faces) == len(surfaces["core"].faces) == found["faces"].shape[1] > 10_000
+    assert np.allclose(surfaces["glb"].bounds, surfaces["core"].bounds, atol=1e-5)
+    assert (server.base / "output" / finished.outputs["preview"]["result"][0]).is_file()
+
+
+def test_mask_leaves_out_what_is_black(server: Server) -> None:
+    right = np.zeros((1, 96, 144), np.float32)
+    right[:, :, 72:] = 1
+    graph = {
+        "load": graphs.load(),
+        "photo": graphs.image(put(server, "mesh", photo()[None])),
+        "mask": graphs.mask(put(server, "right", right)),
+        "depth": graphs.depth("load", "photo"),
+        "mesh": graphs.mesh("depth", "photo", mask=["mask", 0]),
+        "probe": graphs.save("mesh", 0, "masked"),
+    }
+    graphs.must_succeed(server.client.run(graph))
+    assert graphs.saved(server.base, "masked")["vertices"][0, :, 0].min() >= 0
+
+
+def test_a_relief_for_printing_is_closed(server: Server) -> None:
+    graph = {
+        "load": graphs.load(),
+        "photo": graphs.image(put(server, "mesh", photo()[None])),
+        "depth": graphs.depth("load", "photo"),
+        "mesh": graphs.mesh("depth", "photo", mode="relief", base=3.0, relief_height=8.0),
+        "glb": {"class_type": "SaveGLB", "inputs": {"mesh": ["mesh", 1], "filename_prefix": "relief"}},
+    }
+    finished = graphs.must_succeed(server.client.run(graph))
+    content = server.client.view(finished.outputs["glb"]["3d"][0])
+    solid = trimesh.load(io.BytesIO(content), file_type="glb", force="mesh")
+    solid.merge_vertices(merge_tex=True, merge_norm=True)
+    assert solid.is_watertight
+    assert np.isclose(np.ptp(solid.vertices[:, 0]), 100, atol=1)
+    assert 3 < np.ptp(solid.vertices[:, 2]) <= 11 + 1e-3

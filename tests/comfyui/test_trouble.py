@@ -1,0 +1,216 @@
+"""What goes wrong for users: a sentence in the UI, and the server goes on serving."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lotus_core as lotus
+from lotus_core.checkpoints import save_model
+
+from . import graphs
+from .graphs import DEPTH, NORMAL
+from .server.client import Finished, Graph, Refused
+from .server.running import Server
+from .test_predictions import photo, put
+
+WEIGHTS = Path(lotus.__file__).parent / "weights"
+
+
+def depth_graph(server: Server, model: str = DEPTH, images: np.ndarray | None = None, **inputs: object) -> Graph:
+    images = photo()[None] if images is None else images
+    return {
+        "load": graphs.load(model),
+        "photo": graphs.image(put(server, "trouble", images)),
+        "depth": graphs.depth("load", "photo", **inputs),
+        "save": graphs.save("depth", 0, "trouble"),
+    }
+
+
+def fails(server: Server, graph: Graph, node: str) -> str:
+    """The sentence that the UI shows on `node`; the server predicts as before afterwards."""
+    finished = server.client.run(graph)
+    assert finished.status == "error"
+    assert finished.error["node_id"] == node
+    assert finished.error["exception_type"].endswith("LotusError")
+    works(server)
+    return finished.sentence
+
+
+def refused(server: Server, graph: Graph, node: str) -> str:
+    """Why the server does not even queue the graph; it predicts as before afterwards."""
+    with pytest.raises(Refused) as caught:
+        server.client.run(graph)
+    works(server)
+    return " ".join(caught.value.node_errors[node])
+
+
+def works(server: Server) -> None:
+    graphs.must_succeed(server.client.run(depth_graph(server, seed=time.monotonic_ns() % 2**32)))
+
+
+def put_model(server: Server, name: str, source: str = DEPTH, folder: str = "diffusion_models") -> Path:
+    path = server.base / "models" / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(WEIGHTS / f"{source}.safetensors", path)
+    return path
+
+
+def choices(server: Server) -> list[str]:
+    options = server.client.get("/object_info/LoadLotus")["LoadLotus"]["input"]["required"]["model"][1]["options"]
+    assert isinstance(options, list)
+    return options
+
+
+def test_a_model_that_was_never_there(server: Server) -> None:
+    sentence = refused(server, depth_graph(server, "diffusion_models/lotus-depth-z.safetensors"), "load")
+    assert "There is no Lotus model 'diffusion_models/lotus-depth-z.safetensors' any more" in sentence
+    assert "lotus-tiny" not in sentence  # not the whole list
+
+
+def test_a_model_file_that_is_deleted_or_replaced(server: Server) -> None:
+    path = put_model(server, "mine/copy.safetensors")
+    choice = "diffusion_models/mine/copy.safetensors"
+    assert choice in choices(server)
+    graph = depth_graph(server, choice, seed=5)
+    graphs.must_succeed(server.client.run(graph))
+    first = graphs.saved(server.base, "trouble")["tensor"]
+    shutil.copyfile(WEIGHTS / f"{NORMAL}.safetensors", path)  # another state of the file is another model
+    assert "predicts normal, not depth" in fails(server, graph, "depth")
+    put_model(server, "mine/copy.safetensors")
+    graphs.must_succeed(server.client.run(graph))
+    assert np.array_equal(graphs.saved(server.base, "trouble")["tensor"], first)
+    path.unlink()
+    assert "There is no Lotus model" in refused(server, graph, "load")
+    assert choice not in choices(server)
+
+
+def test_corrupt_files_are_said_to_be_corrupt(server: Server) -> None:
+    path = put_model(server, "cut.safetensors")
+    choice = "diffusion_models/cut.safetensors"
+    assert choice in choices(server)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    sentence = refused(server, depth_graph(server, choice), "load")
+    assert "is cut off" in sentence
+    path.unlink()
+
+
+def test_other_models_are_left_out_of_the_list(server: Server) -> None:
+    folder = server.base / "models" / "diffusion_models"
+    folder.mkdir(exist_ok=True)
+    for name, content in (("other.safetensors", b"\x08\0\0\0\0\0\0\0{}      "), ("broken.safetensors", b"<html>")):
+        (folder / name).write_bytes(content)
+    put_model(server, "in checkpoints.safetensors", folder="checkpoints")
+    listed = choices(server)
+    assert "checkpoints/in checkpoints.safetensors" in listed
+    assert not [name for name in listed if "other" in name or "broken" in name]
+    assert listed[:2] == [DEPTH, NORMAL]
+    assert "jingheya/lotus-depth-g-v2-1-disparity" in listed
+
+
+def test_wrong_model_for_the_node_says_which_to_load(server: Server) -> None:
+    sentence = fails(server, depth_graph(server, NORMAL), "depth")
+    assert sentence.startswith(f"{NORMAL} predicts normal, not depth: choose a depth model in Load Lotus, such as")
+    assert "jingheya/lotus-depth-g-v2-1-disparity" in sentence
+    graph = depth_graph(server)
+    graph["normal"] = graphs.normal("load", "photo")
+    graph["save"] = graphs.save("normal", 0, "trouble")
+    assert "choose a normal model in Load Lotus" in fails(server, graph, "normal")
+
+
+def test_lotus_d_has_no_uncertainty(server: Server, discriminative: str) -> None:
+    graph = depth_graph(server, discriminative)
+    graph["uncertainty"] = graphs.uncertainty("load", "photo")
+    graph["save"] = graphs.save("uncertainty", 0, "trouble")
+    sentence = fails(server, graph, "uncertainty")
+    assert "is a Lotus-D model" in sentence
+    assert "such as jingheya/lotus-depth-g-v2-1-disparity" in sentence
+
+
+@pytest.fixture(scope="module")
+def discriminative(server: Server) -> str:
+    """A Lotus-D file in the model folder: the embedded Lotus-G without the half of conv_in that sees noise."""
+    model = lotus.load_model(DEPTH, device="cpu", dtype="float32")
+    old = model.unet.conv_in
+    import torch
+
+    conv = torch.nn.Conv2d(old.in_channels // 2, old.out_channels, old.kernel_size, padding=old.padding)
+    conv.weight.data, conv.bias.data = old.weight.data[:, : conv.in_channels].clone(), old.bias.data
+    model.unet.conv_in = conv
+    model.unet.register_to_config(in_channels=conv.in_channels)
+    model = lotus.LotusModel(model.unet, model.vae, model.prompt_embeds, model.info)
+    path = server.base / "models" / "diffusion_models" / "tiny-d.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_model(model, path)
+    return "diffusion_models/tiny-d.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ((0, 96, 144, 3), "The image batch is empty (no frames)"),
+        ((1, 96, 144, 2), "The image is 1×96×144×2, but batch×height×width×1, 3 or 4 is needed"),
+    ],
+)
+def test_images_that_are_none(server: Server, shape: tuple[int, ...], sentence: str) -> None:
+    graph = depth_graph(server, images=np.zeros(shape, np.float32))
+    assert fails(server, graph, "depth").startswith(sentence)
+
+
+def test_nan_is_found_before_it_spreads(server: Server) -> None:
+    images = photo()[None].copy()
+    images[0, 3, 3] = np.nan
+    assert "NaN" in fails(server, depth_graph(server, images=images), "depth")
+
+
+def test_a_resolution_that_nothing_can_be_seen_at(server: Server) -> None:
+    assert "at least 32, not 7" in fails(server, depth_graph(server, resolution=7), "depth")
+
+
+def test_a_frame_that_is_not_there(server: Server) -> None:
+    graph = depth_graph(server)
+    graph["mesh"] = graphs.mesh("depth", "photo", frame=3)
+    graph["save"] = graphs.save("mesh", 0, "trouble")
+    assert fails(server, graph, "mesh") == "There is no frame 3: the image input has 1, counted from 0."
+
+
+def test_wiring_the_wrong_type_is_refused(server: Server) -> None:
+    graph = depth_graph(server)
+    graph["mesh"] = graphs.mesh("depth", "photo", normal=["depth", 2])
+    graph["save"] = graphs.save("mesh", 0, "trouble")
+    assert "LOTUS_DEPTH" in refused(server, graph, "mesh")
+
+
+def test_reruns_are_cached_and_another_seed_is_not(server: Server) -> None:
+    graph = depth_graph(server, seed=11)
+    server.client.run(graph)
+    again = graphs.must_succeed(server.client.run(graph))
+    assert again.cached == set(graph)
+    first = graphs.saved(server.base, "trouble")["tensor"]
+    other = graphs.must_succeed(server.client.run(depth_graph(server, seed=12)))
+    assert {"load", "photo"} <= other.cached
+    assert not other.cached & {"depth", "save"}
+    assert not np.array_equal(graphs.saved(server.base, "trouble")["tensor"], first)
+
+
+def test_interrupting_a_batch_returns_at_once(server: Server) -> None:
+    frames = np.repeat(photo()[None], 400, axis=0)
+    asked: list[float] = []
+
+    def interrupt(kind: str, data: dict[str, object]) -> None:
+        running = kind == "progress" and data["node"] == "depth" and int(str(data["value"])) > 20
+        if running and not asked:
+            asked.append(time.monotonic())
+            server.client.post("/interrupt", {})
+
+    finished: Finished = server.client.run(depth_graph(server, images=frames, seed=21), on_message=interrupt)
+    ended, kind, data = finished.messages[-1]
+    assert kind == "execution_interrupted"
+    assert data["node_id"] == "depth"
+    assert ended - asked[0] < 2
+    works(server)
