@@ -75,7 +75,7 @@ def encoder_digest(model: LotusModel, encoder: Decoder = "exact") -> str | None:
         for part in parts:
             for name, tensor in part.state_dict().items() if part is not None else ():
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         known = _DIGESTS[vae] = digest.hexdigest()
     return known
 

@@ -22,6 +22,7 @@ from .checkpoints.header import PICKLE_SUFFIXES, Header, read_header
 from .checkpoints.hub import download
 from .errors import LotusError
 from .model import Decoder, LotusModel, latent_factor
+from .upsampling import fold_upsampling
 
 NAMES = {"taesd": "madebyollin/taesd"}  # short names of hub ids
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -50,7 +51,8 @@ def attach_fast_decoder(model: LotusModel, source: str | os.PathLike[str]) -> Lo
             f" than the image, but those of {model.info.name} have {model.latent_channels} and are"
             f" {model.latent_factor} times smaller: it belongs to another model."
         )
-    model.fast_vae = fast
+    fold_upsampling(fast.decoder)
+    model.fast_vae = fast.to(memory_format=torch.channels_last)
     model.fast_name = Path(source).name if Path(source).exists() else os.fspath(source)
     return model
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.upsampling import Upsample2D
 
 import lotus_core as lotus
 from lotus_core.checkpoints import save_model
 from lotus_core.model import LotusModel, task_embedding
+from lotus_core.upsampling import FoldedUpsample2D, fold_upsampling
 
 from .models import tiny_model
 
@@ -157,3 +159,30 @@ def test_strips_of_rows_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> 
         whole = model.decode(latents)
         monkeypatch.setattr("lotus_core.decoding.STRIP", 7 * 8 * 32)
         torch.testing.assert_close(model.decode(latents), whole, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [None, (10, 14), (9, 13)])
+def test_an_enlargement_and_its_convolution_are_one(size: tuple[int, int] | None) -> None:
+    """Also where the network asks for an odd size, which is not twice the input's."""
+    torch.manual_seed(0)
+    plain = Upsample2D(3, use_conv=True, out_channels=6).eval()
+    network = torch.nn.ModuleList([plain])
+    inputs = torch.randn(2, 3, 5, 7)
+    with torch.no_grad():
+        expected = plain(inputs, size)
+        fold_upsampling(network)
+        assert isinstance(network[0], FoldedUpsample2D)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            torch.testing.assert_close(network[0](inputs.contiguous(memory_format=layout), size), expected)
+
+
+def test_decoders_of_both_kinds_fold_and_decode_the_same() -> None:
+    embedded = lotus.load_model("lotus-tiny-normal-g", device="cpu")
+    for model in (tiny_model("d"), embedded):
+        latents = torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            plain = model.decode(latents)
+            assert model.fold()
+            assert (model.decode(latents) - plain).abs().max() < 1e-5
+        folded = [part for part in model.vae.decoder.modules() if isinstance(part, FoldedUpsample2D)]
+        assert len(folded) == 2  # four times as large as the latents

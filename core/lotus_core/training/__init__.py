@@ -1,4 +1,4 @@
-"""Training: the paper's adaptation protocol, and the autoencoder of the embedded checkpoints."""
+"""Training: the paper's adaptation protocol, the autoencoder of the embedded checkpoints, and fast decoders."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from pathlib import Path
 
 
 def train(config_path: str | Path, resume: bool = False) -> Path:
-    """Run the training that a TOML file describes; returns what it wrote (a model file, or an autoencoder folder).
+    """Run the training that a TOML file describes; returns what it wrote: a file, or an autoencoder folder.
 
     Raises LotusError for anything wrong with the config, the data or the output folder.
     """
-    from .config import AutoencoderRunConfig, load_config
+    from .config import AutoencoderRunConfig, DecoderRunConfig, load_config
 
     run = load_config(config_path)
     if isinstance(run, AutoencoderRunConfig):
         from .autoencoder import train_autoencoder
 
         return train_autoencoder(run, resume)
+    if isinstance(run, DecoderRunConfig):
+        from .decoder import train_decoder
+
+        return train_decoder(run, resume)
     from .trainer import train_model
 
     return train_model(run, resume)

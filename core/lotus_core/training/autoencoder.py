@@ -133,7 +133,7 @@ def latent_scale(vae: AutoencoderKL | AutoencoderTiny, sources: Sequence[SampleS
     """1 / standard deviation of the latents over the images and both annotations of the first samples."""
     latents = []
     for pixels in _pictures(sources, samples):
-        encoded = vae.encode(_fit(pixels, vae).unsqueeze(0).to(vae.device))
+        encoded = vae.encode(fit(pixels, vae).unsqueeze(0).to(vae.device))
         latents.append((encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mode()).flatten())
     return 1.0 / float(torch.cat(latents).float().std())
 
@@ -146,7 +146,8 @@ def _build(run: AutoencoderRunConfig) -> AutoencoderKL | AutoencoderTiny:
         raise LotusError(f"[model.config] does not describe an {run.model.type}: {error}.") from error
 
 
-def _fit(pixels: torch.Tensor, vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
+def fit(pixels: torch.Tensor, vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
+    """3×H×W, cut at the right and below to sizes that the autoencoder halves evenly."""
     factor = latent_factor(vae)
     height, width = (size // factor * factor for size in pixels.shape[-2:])
     return pixels[:, :height, :width]
@@ -171,7 +172,7 @@ def _validate(
         for index in range(min(run.log.validation_samples, len(source))):
             row = []
             for kind in KINDS:
-                pixels = _fit(picture(source, index, kind, False), task.vae)
+                pixels = fit(picture(source, index, kind, False), task.vae)
                 result = task(pixels.unsqueeze(0).to(loop.accelerator.device), None)[0][0].float().cpu()
                 truth = pixels.mean(0) if kind == "depth" else pixels
                 guess = result.mean(0) if kind == "depth" else result

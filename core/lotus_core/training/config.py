@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from ..data.synthetic.dataset import HELD_OUT_SEED
 from ..errors import LotusError
@@ -38,6 +38,19 @@ class AutoencoderModelConfig:
 
     name: str
     type: Literal["AutoencoderKL", "AutoencoderTiny"] = "AutoencoderKL"
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DecoderModelConfig:
+    """The fast decoder to train. `teacher` is the autoencoder whose decoder it learns: a diffusers folder, or a model
+    that `lotus models` names or a file of ours. `base`: a fast decoder to start from; without it random weights, and
+    `config` holds keyword arguments of diffusers' AutoencoderTiny.
+    """
+
+    name: str
+    teacher: str
+    base: str = ""
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -115,7 +128,8 @@ class SchedulerConfig:
 class AutoencoderLossConfig:
     """Weights of the autoencoder's loss (L1 has weight 1), its crops, and how often each kind of picture is drawn.
 
-    `kl_weight` acts on AutoencoderKL, `latent_noise` (standard deviation, in raw latents) on AutoencoderTiny.
+    `kl_weight` acts on AutoencoderKL; `latent_noise` (standard deviation) on AutoencoderTiny in raw latents, and on the
+    distillation of a decoder in scaled ones.
     """
 
     crop: int = 128
@@ -173,7 +187,23 @@ class AutoencoderRunConfig:
     kind: Literal["autoencoder"] = "autoencoder"
 
 
-def load_config(path: str | Path) -> RunConfig | AutoencoderRunConfig:
+@dataclass(frozen=True)
+class DecoderRunConfig:
+    """Distillation of an autoencoder's decoder into a small one."""
+
+    model: DecoderModelConfig
+    data: DataConfig
+    optim: OptimConfig
+    output: OutputConfig
+    loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    kind: Literal["decoder"] = "decoder"
+
+
+AnyRunConfig: TypeAlias = RunConfig | AutoencoderRunConfig | DecoderRunConfig
+
+
+def load_config(path: str | Path) -> AnyRunConfig:
     """Read and check a run's TOML file. Raises LotusError, one sentence that names the key, for anything wrong."""
     try:
         with open(path, "rb") as file:
@@ -185,7 +215,7 @@ def load_config(path: str | Path) -> RunConfig | AutoencoderRunConfig:
     return parse_config(table)
 
 
-def parse_config(table: dict[str, Any]) -> RunConfig | AutoencoderRunConfig:
+def parse_config(table: dict[str, Any]) -> AnyRunConfig:
     """A parsed TOML table → checked config."""
     kind = table.get("kind", "lotus")
     if kind == "lotus":
@@ -196,7 +226,13 @@ def parse_config(table: dict[str, Any]) -> RunConfig | AutoencoderRunConfig:
         autoencoder = from_table(AutoencoderRunConfig, table)
         _check_autoencoder(autoencoder)
         return autoencoder
-    raise LotusError(f'Unknown kind = "{kind}" in the training config: use "lotus" or "autoencoder".')
+    if kind == "decoder":
+        decoder = from_table(DecoderRunConfig, table)
+        if decoder.model.base and decoder.model.config:
+            raise LotusError("[model.config] is read without base only: remove it, the base brings its own.")
+        _check_autoencoder(decoder)
+        return decoder
+    raise LotusError(f'Unknown kind = "{kind}" in the training config: use "lotus", "autoencoder" or "decoder".')
 
 
 def checkpoint_interval(every: int | str) -> tuple[int, float]:
@@ -233,7 +269,7 @@ def _check_run(run: RunConfig) -> None:
     _check_common(run.data, run.optim, run.log)
 
 
-def _check_autoencoder(run: AutoencoderRunConfig) -> None:
+def _check_autoencoder(run: AutoencoderRunConfig | DecoderRunConfig) -> None:
     shares = (run.loss.image_share, run.loss.depth_share, run.loss.normal_share)
     if min(shares) < 0 or sum(shares) <= 0:
         raise LotusError("[loss] image_share, depth_share and normal_share must be ≥ 0 and not all 0.")

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from ..errors import LotusError
-from .config import AutoencoderRunConfig, OptimConfig, RunConfig, checkpoint_interval
+from .config import AnyRunConfig, OptimConfig, checkpoint_interval
 from .journal import Journal
 from .state import checkpoints, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 
@@ -56,9 +56,7 @@ class TrainingLoop:
     Raises LotusError when the folder holds another run, or a run that `resume` does not continue.
     """
 
-    def __init__(
-        self, run: RunConfig | AutoencoderRunConfig, module: nn.Module, accelerator: Accelerator, resume: bool
-    ) -> None:
+    def __init__(self, run: AnyRunConfig, module: nn.Module, accelerator: Accelerator, resume: bool) -> None:
         self.run_config, self.optim, self.accelerator = run, run.optim, accelerator
         self.folder = Path(run.output.dir)
         self._checkpoints = self.folder / "checkpoints"

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..data.sample import Sample, flip
 from ..errors import LotusError
 from .annotation import annotation, annotation_mask
-from .config import AutoencoderRunConfig, RunConfig, SourceConfig
+from .config import AnyRunConfig, SourceConfig
 from .order import DataOrder, Draw
 
 _CLASSES = {
@@ -83,7 +83,7 @@ def batches_from(
     step: int,
     items: Dataset[Any],
     sources: Sequence[SampleSource],
-    run: RunConfig | AutoencoderRunConfig,
+    run: AnyRunConfig,
     accelerator: Accelerator,
 ) -> Iterator[dict[str, Any]]:
     """Collated micro-batches of this process from optimiser step `step` to the run's end.
