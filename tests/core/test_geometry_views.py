@@ -10,8 +10,11 @@ import pytest
 
 from lotus_core.errors import LotusError
 from lotus_core.geometry import Camera
+from lotus_core.geometry.parallax import align_to_each_other
 from lotus_core.geometry.poses import PosedImage, read_colmap, read_poses_json
-from lotus_core.geometry.views import View, align_to_each_other, align_to_points, fuse_to_mesh, fuse_to_points
+from lotus_core.geometry.view_fusion import fuse_to_mesh, fuse_to_points
+from lotus_core.geometry.views import View, align_to_points
+from lotus_core.maps import Depth
 
 from .scenes import Scene, chamfer, posed, predicted
 
@@ -35,13 +38,37 @@ def test_views_aligned_to_sparse_points_make_one_surface(count: int) -> None:
     assert cloud.faces.shape == (0, 3)
 
 
-def test_views_find_their_scale_from_each_other() -> None:
-    scenes = posed(3)
+@pytest.mark.parametrize("count", [2, 5])
+def test_views_find_their_scale_from_each_other(count: int) -> None:
+    scenes = posed(count)
     depths = [predicted(scene, i) for i, (_, scene) in enumerate(scenes)]
     views = align_to_each_other([image for image, _ in scenes], depths)
     for view, (_, scene) in zip(views, scenes, strict=True):
+        assert np.median(np.abs(view.z / scene.z - 1)) < 0.025
+    assert chamfer(fuse_to_points(views, tolerance=0.04).vertices, scenes) < 0.01
+
+
+def test_views_in_depth_instead_of_disparity_find_their_scale_too() -> None:
+    scenes = posed(3)
+    depths = []
+    for _, scene in scenes:
+        low, high = scene.z.min(), scene.z.max()
+        depths.append(Depth(((scene.z - low) / (high - low)).astype(np.float32), "depth"))
+    views = align_to_each_other([image for image, _ in scenes], depths)
+    for view, (_, scene) in zip(views, scenes, strict=True):
         assert np.median(np.abs(view.z / scene.z - 1)) < 0.04
-    assert chamfer(fuse_to_points(views, tolerance=0.04).vertices, scenes) < 0.012
+
+
+def test_views_that_cannot_be_aligned_to_each_other() -> None:
+    image, scene = posed(1)[0]
+    depth = predicted(scene, 0)
+    with pytest.raises(LotusError, match="from one place"):
+        align_to_each_other([image, image], [depth, depth])
+    away = image.camera_to_world @ np.diag([-1.0, 1, -1, 1])
+    away[:3, 3] += 0.5
+    behind = PosedImage("behind.jpg", image.camera, away, image.points)
+    with pytest.raises(LotusError, match="No other photo shows what 0"):
+        align_to_each_other([image, behind], [depth, depth])
 
 
 def write_colmap(folder: Path, scenes: list[tuple[PosedImage, Scene]], model: str = "PINHOLE") -> np.ndarray:

@@ -12,9 +12,11 @@ from ..maps.depth import Depth
 from ..maps.resample import resize
 from ..maps.uncertainty import Uncertainty
 from .decimate import decimate
+from .parallax import align_to_each_other
 from .poses import PosedImage
 from .scene import Scene, SceneOptions, usable_pixels
-from .views import MIN_POINTS, align_to_each_other, align_to_points, fuse_to_mesh, fuse_to_points
+from .view_fusion import fuse_to_mesh, fuse_to_points
+from .views import MIN_POINTS, align_to_points
 
 _TOLERANCE = 0.04  # relative difference of two views' depth that still confirms a point: what networks differ by
 _ASPECT = 0.02  # relative difference of aspect ratios that rounding of resized photos explains
