@@ -55,6 +55,44 @@ def test_far_is_found_from_the_normals(
     assert record["models"].keys() == {"depth", "normal"}
 
 
+def test_maps_that_contradict_each_other_still_make_a_mesh_and_say_so(
+    tmp_path: Path,
+    photo: str,
+    checkpoints: dict[str, str],
+    known_maps: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    random = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH, 3))
+    depth = Depth(((1 / known_maps.z - 0.1) / 1.0).clip(0, 1).astype(np.float32), "disparity")
+    nonsense = {"depth": depth, "normal": Normals.from_vectors(random + np.array([0, 0, 1]), "opengl")}
+    monkeypatch.setattr(Predictors, "predict", lambda *_: nonsense)
+    target = tmp_path / "scene.ply"
+    argv = ["mesh", photo, "-o", str(target), "--model", checkpoints["depth"], "--far", "auto", "--no-refine"]
+    assert main(argv) == 0
+    assert "do not agree on a camera" in capfd.readouterr().err
+    record = json.loads((tmp_path / "scene.scene.json").read_text(encoding="utf-8"))
+    assert record["far"] == 10
+    assert "do not agree" in record["calibration"]["failed"]
+
+
+def test_holes_are_filled(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.ones((HEIGHT, WIDTH), bool)
+    mask[40:44, 10:14] = False  # 16 pixels of the floor
+    mask[50:60, 30:50] = False
+    values = ((1 / known_maps.z - 0.1) / 1.0).clip(0, 1).astype(np.float32)
+    monkeypatch.setattr(Predictors, "predict", lambda *_: {"depth": Depth(values, "disparity", mask)})
+
+    def points(*options: str) -> int:
+        return len(built(tmp_path, photo, checkpoints["depth"], "--mode", "points", *options)[0].vertices)
+
+    assert points() == WIDTH * HEIGHT - 16 - 200
+    assert points("--fill-holes", "16") == WIDTH * HEIGHT - 200
+    assert points("--fill-holes", "200") == WIDTH * HEIGHT
+
+
 def test_a_known_length_makes_metres(
     tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
 ) -> None:
@@ -195,6 +233,7 @@ def test_several_photos_without_sparse_points_make_one_cloud(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["a.jpg", "--mode", "relief", "--no-refine"], "--refine has no meaning in --mode relief"),
         (["a.jpg", "b.jpg"], "--poses"),
         (["a.jpg", "--voxels", "64"], "--poses"),
         (["a.jpg", "--poses", "p", "--fov", "50"], "--fov has no meaning with --poses"),

@@ -7,7 +7,7 @@ import pytest
 
 from lotus_core.errors import LotusError
 from lotus_core.geometry import Camera, Mesh, decimate, grid_mesh
-from lotus_core.geometry.baking import ambient_occlusion, curvature_map, shading_frame, tangent_map
+from lotus_core.geometry.baking import ambient_occlusion, curvature_map, shading_frame, tangent_map, vertex_tangents
 from lotus_core.maps import Normals
 
 from .scenes import ball_scene
@@ -52,6 +52,17 @@ def test_the_map_gives_a_light_mesh_the_shading_of_the_photo() -> None:
     # The full camera-space map on top of the relief would count the relief twice.
     twice = Normals(frame.apply(wanted.values), "opengl")
     assert twice.angle_to(wanted)[inside & (scene.part == 2)].mean() > 10
+
+
+def test_tangents_follow_u_at_a_right_angle_to_the_normal() -> None:
+    scene = ball_scene(80, 60)
+    mesh = grid_mesh(scene.z, scene.camera).with_normals()
+    found = vertex_tangents(mesh)
+    assert found[:, 3].tolist() == [1.0] * len(mesh.vertices)
+    assert np.linalg.norm(found[:, :3], axis=1) == pytest.approx(1, abs=1e-5)
+    assert mesh.normals is not None
+    assert np.abs((found[:, :3] * mesh.normals).sum(axis=1)).max() < 1e-5
+    assert (found[:, 0] > 0).mean() > 0.99, "u grows to the right"
 
 
 def test_maps_without_a_surface_are_refused_or_neutral() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def test_point_cloud_has_the_photos_colours_and_lies_on_the_scene(tmp_path: Path
     for suffix in (".ply", ".glb"):
         save_mesh(cloud, tmp_path / f"cloud{suffix}")
         assert (tmp_path / f"cloud{suffix}").stat().st_size > 15 * len(cloud.vertices)
+    data = (tmp_path / "cloud.glb").read_bytes()
+    tree = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    (primitive,) = tree["meshes"][0]["primitives"]
+    assert primitive["mode"] == 0
+    assert primitive["attributes"].keys() == {"POSITION", "COLOR_0", "NORMAL"}
+    assert tree["accessors"][primitive["attributes"]["POSITION"]]["count"] == len(cloud.vertices)
     header = (tmp_path / "cloud.ply").read_bytes().split(b"end_header")[0].decode()
     assert " nx\n" in header
     assert " red\n" in header

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,9 @@ def run(args: argparse.Namespace) -> None:
             scene.save(staging / args.output.name, **record)
             if args.preview:
                 _save_preview(scene, staging / f"{args.output.stem}.preview.png")
+    failed = (scene.record.get("calibration") or {}).get("failed")
+    if failed is not None and not args.quiet:
+        print(f"--far auto: {failed} Used {scene.record['far']:g} instead.", file=sys.stderr)
     if not args.quiet:
         print(f"{args.output}: {_summary(args, scene, images)} ({watch})")
 

@@ -33,7 +33,7 @@ ONLY_IN = {
     "width": ("relief",),
     "height": ("relief",),
 }
-ONLY_ONE_PHOTO = (*(name for name in ONLY_IN if name not in ("target_faces", "voxels")), "stride")
+ONLY_ONE_PHOTO = (*(name for name in ONLY_IN if name not in ("min_faces", "target_faces", "voxels")), "stride")
 
 
 def number_or_auto(text: str) -> float | str:

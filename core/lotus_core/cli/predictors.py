@@ -65,7 +65,7 @@ class Predictors:
                 raise LotusError(f"{name} predicts {kind}, which {' and '.join(self.maps)} does not use: leave it out.")
         loaded = {kind: given[kind][1] if kind in given else get(DEFAULT_MODELS[kind], args, ()) for kind in needed}
         if "uncertainty" in self.maps:
-            _check_samples(loaded[self.kind_of["uncertainty"]])
+            _check_samples(loaded[self.kind_of["uncertainty"]], "--task" if hasattr(args, "task") else "--uncertainty")
         from ..predict import LotusPredictor
 
         self.models = loaded
@@ -149,9 +149,13 @@ def _kind_of(map_: str, maps: tuple[str, ...], given: list[str]) -> str:
     return "normal" if given == ["normal"] and "depth" not in maps else "depth"
 
 
-def _check_samples(model: LotusModel) -> None:
+def _check_samples(model: LotusModel, asked: str) -> None:
     if model.variant == "d":
         raise LotusError(
             f"{model.info.name} is Lotus-D, which gives one answer and so has no uncertainty: name a Lotus-G model, or"
-            " leave out --task to get the maps of the models you named."
+            + (
+                " leave out --task to get the maps of the models you named."
+                if asked == "--task"
+                else " leave out --uncertainty, --max-std and --smooth."
+            )
         )

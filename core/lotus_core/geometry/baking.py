@@ -122,6 +122,23 @@ def ambient_occlusion(
     return (1 - np.clip(blocked / directions, 0, 1)).astype(np.float32)
 
 
+def vertex_tangents(mesh: Mesh) -> np.ndarray:
+    """What glTF stores as TANGENT, float32 N×4: unit tangents, and 1, as UVs of a photo are not mirrored.
+
+    A vertex without one gets any direction at a right angle to its normal. Raises LotusError without UVs or faces.
+    """
+    if mesh.uvs is None or len(mesh.faces) == 0:
+        raise LotusError("Tangents need a mesh with faces and UVs.")
+    triangles = mesh.triangles()
+    normals = (vertex_normals(mesh.vertices, triangles) if mesh.normals is None else mesh.normals).astype(np.float64)
+    found = _vertex_tangents(mesh.vertices.astype(np.float64), mesh.uvs.astype(np.float64), triangles, normals)
+    missing = np.linalg.norm(found, axis=1) < 0.5
+    axis = np.eye(3)[np.abs(normals[missing]).argmin(axis=1)]
+    found[missing] = np.cross(normals[missing], axis)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return np.column_stack([found, np.ones(len(found))]).astype(np.float32)
+
+
 def _vertex_tangents(vertices: np.ndarray, uvs: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
     corner, coordinate = vertices[triangles], uvs[triangles]
     first, second = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]

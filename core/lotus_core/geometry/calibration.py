@@ -15,6 +15,7 @@ _WORKING_SIZE = 192  # pixels; two numbers need no more
 _FOVS = np.radians(np.arange(20, 111, 10))  # across the longer side
 _RATIOS = np.geomspace(1.3, 60, 12)
 _LIMIT_FOVS, _LIMIT_RATIOS = np.radians([125.0, 12.0]), np.array([1.05, 200.0])  # beyond, the answer is none
+_LIMIT_ERROR = 25.0  # degrees; maps that disagree more than this with the best camera say nothing about it
 _TOLERANCE = 0.03  # 1 − cos at which a pixel counts half as wrong: about 14°
 
 
@@ -36,7 +37,7 @@ def calibrate(depth: Depth, normals: Normals, camera: Camera | None = None) -> C
     surfaces of several directions over-determines them. A flat wall seen straight on does not: the error then is
     small for every choice, and the result means nothing. camera: keep this camera and find the ratio only.
     Raises LotusError for maps of different size, fewer than 100 usable pixels, or when the best answer is at the
-    limit of what a camera can be: the maps contradict each other.
+    limit of what a camera can be or leaves more than 25°: the maps contradict each other.
     """
     from scipy.optimize import minimize
 
@@ -100,8 +101,11 @@ def calibrate(depth: Depth, normals: Normals, camera: Camera | None = None) -> C
     at_limit = not 1.01 * _LIMIT_RATIOS[0] < ratio < 0.99 * _LIMIT_RATIOS[1]
     if camera is None:
         at_limit |= not 1.01 * _LIMIT_FOVS[1] < fov < 0.99 * _LIMIT_FOVS[0]
-    if at_limit:
-        raise LotusError("Depth and normals do not agree on a camera; give the field of view and the far distance.")
     error = float(np.degrees(np.arccos(np.clip(np.median(cosines(focal, ratio)), -1, 1))))
+    if at_limit or error > _LIMIT_ERROR:
+        raise LotusError(
+            f"Depth and normals do not agree on a camera (typically {error:.0f}° apart at best); give the field of view"
+            " and the far distance."
+        )
     full = Camera(width, height, focal * max(height, width) / longer) if camera is None else camera
     return Calibration(full, ratio, error)

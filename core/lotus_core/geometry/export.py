@@ -6,6 +6,7 @@ import io
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..errors import LotusError
 from ..files import atomic_path
+from .baking import vertex_tangents
 from .camera import Camera
 from .mesh import Mesh
 from .preview import sample_texture
@@ -92,8 +94,16 @@ def _glb(
     import trimesh
     from PIL import Image
 
-    if len(mesh.faces) == 0:
-        geometry: Any = trimesh.PointCloud(mesh.vertices, colors=_vertex_colours(mesh, texture))
+    points = len(mesh.faces) == 0
+    if points:
+        # As a mesh, because trimesh's point clouds have no normals; `finish` makes points of the corners.
+        geometry: Any = _trimesh(
+            replace(mesh, faces=np.resize(np.arange(len(mesh.vertices)), (-(-len(mesh.vertices) // 3), 3)))
+        )
+        colours = _vertex_colours(mesh, texture)
+        if colours is not None:
+            geometry.visual = trimesh.visual.ColorVisuals(geometry, vertex_colors=colours)
+        geometry.vertex_attributes.update(_scalars(mesh))
     elif mesh.uvs is None:
         geometry = _trimesh(mesh)
         colours = mesh.attributes.get("color")
@@ -110,6 +120,8 @@ def _glb(
         )
         geometry = _trimesh(mesh, trimesh.visual.TextureVisuals(uv=mesh.uvs, material=material))
         geometry.vertex_attributes.update(_scalars(mesh))
+        if normal_map is not None:
+            geometry.vertex_attributes["TANGENT"] = vertex_tangents(mesh)
     scene = trimesh.Scene({"mesh": geometry})
     if camera is not None:
         fov = (camera.horizontal_fov_deg, camera.vertical_fov_deg)
@@ -122,7 +134,13 @@ def _glb(
             assert camera is not None
             entry["perspective"]["aspectRatio"] = camera.width / camera.height
             entry["perspective"]["yfov"] = math.radians(camera.vertical_fov_deg)
-        if texture is not None and (normal_map is None if unlit is None else unlit):
+        for primitive in (each for entry in tree.get("meshes", []) for each in entry["primitives"]):
+            if points:
+                primitive["mode"] = 0
+                primitive.pop("material", None)
+            if "_TANGENT" in primitive["attributes"]:  # trimesh takes it for an attribute of our own
+                primitive["attributes"]["TANGENT"] = primitive["attributes"].pop("_TANGENT")
+        if texture is not None and not points and (normal_map is None if unlit is None else unlit):
             tree.setdefault("extensionsUsed", []).append("KHR_materials_unlit")
             for entry in tree.get("materials", []):
                 entry["extensions"] = {"KHR_materials_unlit": {}}

@@ -12,6 +12,7 @@ from ..maps.depth import Depth
 from ..maps.resample import resize
 from ..maps.uncertainty import Uncertainty
 from .decimate import decimate
+from .mesh import drop_small_pieces
 from .parallax import align_to_each_other
 from .poses import PosedImage
 from .scene import Scene, SceneOptions, usable_pixels
@@ -35,8 +36,8 @@ def build_fused_scene(
 
     depths, uncertainties: one for each image, as predicted; photos: uint8 H×W×3. Any size of the camera's aspect
     ratio; the cameras' sizes are worked in. Where every image sees at least 8 sparse points the maps are aligned to
-    those, else to each other. voxels: along the longest side, for the mesh. Of the options `mode`, `sky`, `max_std`
-    and `target_faces` matter. The scene's camera is that of the first image.
+    those, else to each other. voxels: along the longest side, for the mesh. Of the options `mode`, `sky`, `max_std`,
+    `min_faces` and `target_faces` matter. The scene's camera is that of the first image.
 
     Raises LotusError: relief, a photo that is not of its camera's shape, an image without a usable pixel, and what
     `views` raises.
@@ -61,7 +62,7 @@ def build_fused_scene(
     if options.mode == "points":
         mesh = fuse_to_points(views, tolerance=_TOLERANCE)
     else:
-        mesh = fuse_to_mesh(views, resolution=voxels)
+        mesh = drop_small_pieces(fuse_to_mesh(views, resolution=voxels), options.min_faces)
         if options.target_faces is not None:
             mesh = decimate(mesh, options.target_faces)
         mesh = mesh.with_normals()

@@ -68,6 +68,21 @@ class Mesh:
         return replace(self, normals=vertex_normals(self.vertices, self.triangles()))
 
 
+def drop_small_pieces(mesh: Mesh, min_faces: int) -> Mesh:
+    """The mesh without the connected pieces of fewer than `min_faces` faces. Raises LotusError when none is left."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    triangles, count = mesh.triangles(), len(mesh.vertices)
+    pairs = np.concatenate([triangles[:, :2], triangles[:, 1:]])
+    graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    piece = connected_components(graph, directed=False)[1][mesh.faces[:, 0]]
+    keep = np.bincount(piece)[piece] >= min_faces
+    if not keep.any():
+        raise LotusError(f"No surface is left: every piece has fewer than {min_faces} faces; keep smaller ones.")
+    return mesh if keep.all() else mesh.take_faces(keep)
+
+
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Area-weighted unit normals, float32 N×3; (0, 0, 1) for a vertex of no or only degenerate triangles."""
     corners = vertices[triangles].astype(np.float64)

@@ -39,7 +39,7 @@ class SceneOptions:
     mode: Mode = "perspective"
     fov_deg: float | None = None  # horizontal; None: from focal_35mm, else 55° along the longer side
     focal_35mm: float | None = None  # from EXIF
-    far: float | None = DEFAULT_FAR  # of the farthest point, the nearest being 1; None: found from the normals
+    far: float | None = DEFAULT_FAR  # of the farthest point, the nearest being 1; None: from the normals
     known_length: tuple[float, float, float, float, float] | None = None  # pixels x, y, x, y and the metres between
     cut: float = DEFAULT_CUT  # relative jump of depth at which the surface tears
     stride: int = 1
@@ -143,6 +143,7 @@ def build_scene(
     record = {
         "camera": camera.to_dict(),
         "far": surface.far,
+        "calibration": surface.calibration,
         "scale": surface.scale,
         "space": depth.space,
         "conventions": {
@@ -162,7 +163,9 @@ class Surface:
     """What a photo's maps say about the distances: everything that comes before a mesh.
 
     z: float32 H×W, along the optical axis; valid: bool H×W, what has a distance; far: of the farthest point, the
-    nearest being 1; scale: metres for that 1 where a known length was given, else 1.
+    nearest being 1; scale: metres for that 1 where a known length was given, else 1; calibration: where the far
+    distance was to be found from the normals, the degrees that are left ("error_deg"), or why the default was taken
+    instead ("failed").
     """
 
     z: np.ndarray
@@ -170,6 +173,7 @@ class Surface:
     camera: Camera
     far: float
     scale: float
+    calibration: dict[str, Any] | None = None
 
 
 def build_surface(
@@ -188,7 +192,7 @@ def build_surface(
     depth, normals, uncertainty = _at_size(depth.values.shape, depth, normals, uncertainty)
     valid = usable_pixels(depth, uncertainty, options)
     std = None if uncertainty is None else uncertainty.std
-    camera, far = _camera(depth, normals, options)
+    camera, far, calibration = _camera(depth, normals, options)
     z = depth.to_z(DEFAULT_NEAR, far)
     if options.fill_holes > 0:
         z, valid = fill_holes(z, valid, options.fill_holes)
@@ -203,7 +207,7 @@ def build_surface(
         x1, y1, x2, y2, metres = options.known_length
         scale = metric_scale(np.where(valid, z, np.nan), camera, (x1, y1), (x2, y2), metres)
         z = (z * scale).astype(np.float32)
-    return Surface(z, valid, camera, far, scale)
+    return Surface(z, valid, camera, far, scale, calibration)
 
 
 def _at_size(
@@ -257,7 +261,9 @@ def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any]:
     return record
 
 
-def _camera(depth: Depth, normals: Normals | None, options: SceneOptions) -> tuple[Camera, float]:
+def _camera(
+    depth: Depth, normals: Normals | None, options: SceneOptions
+) -> tuple[Camera, float, dict[str, Any] | None]:
     height, width = depth.values.shape
     camera = None
     if options.fov_deg is not None:
@@ -265,11 +271,14 @@ def _camera(depth: Depth, normals: Normals | None, options: SceneOptions) -> tup
     elif options.focal_35mm is not None:
         camera = Camera.from_exif(width, height, options.focal_35mm)
     if options.far is not None:
-        return camera or Camera.default(width, height), options.far
+        return camera or Camera.default(width, height), options.far, None
     if normals is None:
         raise LotusError("Finding the far distance needs a normal map; predict one, or give the distance.")
-    found = calibrate(depth, normals, camera)
-    return found.camera, found.far
+    try:
+        found = calibrate(depth, normals, camera)
+    except LotusError as error:  # maps that contradict each other still make a mesh, and the record says so
+        return camera or Camera.default(width, height), DEFAULT_FAR, {"failed": str(error)}
+    return found.camera, found.far, {"error_deg": found.error}
 
 
 def _refine(
