@@ -152,13 +152,16 @@ class LotusModel(nn.Module):
             )[0],
         )
 
-    def fold(self) -> bool:
+    def fold(self, compile: bool | str = False) -> bool:
         """Compute once what is constant in the single step (`folding`, `upsampling`), in place, for prediction only.
 
         Afterwards the time and task embeddings and the prompt's keys and values are gone from the network, enlargements
         and the convolutions after them are one, and weights lie channels last. It gives the same results within
         rounding (1e-5 in float32) but can be neither trained nor saved. Not for two threads at
         once that ask for different tasks. Folding again changes nothing.
+
+        `compile` hands the U-Net to torch.compile, whose first predictions at a size take minutes; a name chooses the
+        backend (True: torch's own, which needs a C++ compiler on CPUs). It has not been measured on a GPU.
 
         Returns whether the model is folded: a U-Net of a kind that Lotus does not use stays as it is, and works.
         """
@@ -167,6 +170,8 @@ class LotusModel(nn.Module):
             self._folded = fold_unet(self.unet, self.prompt_embeds, TIMESTEP, switches)
             for network in (self.unet, self.vae.decoder):
                 fold_upsampling(network)
+            if compile:
+                self.unet.compile(backend="inductor" if compile is True else compile)
             self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._folded is not None
 

@@ -206,3 +206,13 @@ def test_encodings_of_another_autoencoder_are_refused() -> None:
     lotus.LotusPredictor(tiny_model("d")).depth(encoded)
     with pytest.raises(lotus.LotusError, match="comes from another autoencoder"):
         lotus.LotusPredictor(other).depth(encoded)
+
+
+def test_the_embedded_one_serves_both_embedded_checkpoints() -> None:
+    photo = Path(lotus.__file__).parent / "assets" / "coffee.jpg"
+    for task, least in (("depth", 40), ("normal", 33)):
+        model = lotus.load_model(f"lotus-tiny-{task}-g", device="cpu", fast_decoder="lotus-tiny-decoder")
+        predictor = lotus.LotusPredictor(model)
+        exact, fast = (getattr(predictor, task)(photo, decoder=decoder).values for decoder in ("exact", "fast"))
+        error = ((exact - fast) ** 2).mean()
+        assert least < 10 * np.log10((1 if task == "depth" else 4) / error) < 60

@@ -186,3 +186,12 @@ def test_decoders_of_both_kinds_fold_and_decode_the_same() -> None:
             assert (model.decode(latents) - plain).abs().max() < 1e-5
         folded = [part for part in model.vae.decoder.modules() if isinstance(part, FoldedUpsample2D)]
         assert len(folded) == 2  # four times as large as the latents
+
+
+def test_a_compiled_u_net_answers_the_same_for_both_tasks() -> None:
+    """Traced and guarded by torch.compile, run by torch as ever: the task is not baked in."""
+    plain, compiled = tiny_model(), tiny_model()
+    plain.fold()
+    compiled.fold(compile="eager")
+    for task in ("annotation", "reconstruct", "annotation"):
+        assert (answers(compiled, task) - answers(plain, task)).abs().max() < 1e-6
