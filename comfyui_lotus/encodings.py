@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from lotus_core import LotusModel
     from lotus_core.predict import EncodedImage
 
 Key = tuple[str, ...]
@@ -32,7 +34,7 @@ class EncodingCache:
             self._kept.move_to_end(key)
             return self._kept[key]
         encoded = encode()
-        encoded = type(encoded)(encoded.latents.cpu(), encoded.frame, encoded.valid)
+        encoded = replace(encoded, latents=encoded.latents.cpu())
         self._kept[key] = encoded
         self._bytes += _bytes_of(encoded)
         while self._bytes > self.capacity and len(self._kept) > 1:
@@ -46,10 +48,14 @@ class EncodingCache:
 ENCODINGS = EncodingCache(256 * 2**20)
 
 
-def key_of(frame: np.ndarray, autoencoder: str, device: str, resolution: int | None) -> Key:
-    """What an encoding depends on."""
+def key_of(frame: np.ndarray, model: LotusModel, device: str, resolution: int | None) -> Key:
+    """What an encoding depends on: the picture, the encoder's weights, and how the picture is laid out for it."""
+    from lotus_core.encoding import encoder_digest
+
     digest = hashlib.blake2b(np.ascontiguousarray(frame).data, digest_size=16).hexdigest()
-    return (digest, "×".join(map(str, frame.shape)), autoencoder, device, str(resolution))
+    longest = model.info.resolution if resolution is None else resolution
+    layout = f"{longest} of multiples of {model.multiple}"
+    return (digest, "×".join(map(str, frame.shape)), str(encoder_digest(model)), device, layout)
 
 
 def _bytes_of(encoded: EncodedImage) -> int:

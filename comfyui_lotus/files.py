@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from pathlib import Path
 
 import folder_paths
 
 from lotus_core.checkpoints.header import read_header
-from lotus_core.checkpoints.registry import PUBLISHED, embedded, hub_id
+from lotus_core.checkpoints.registry import PUBLISHED, embedded, embedded_decoders, hub_id
 from lotus_core.errors import LotusError
 
 # Folders that people keep Lotus files in; those that this ComfyUI does not know are skipped.
 FOLDERS = ("diffusion_models", "geometry_estimation", "checkpoints", "controlnet", "depthanything")
-DIFFUSERS = "diffusers"
+DIFFUSERS, VAE, FAST = "diffusers", "vae", "vae_approx"
 SUFFIX = ".safetensors"
 AUTOMATIC = "automatic"
+TAESD = re.compile(r"taesd(_decoder)?\.safetensors")  # that of SD 1 and 2, not taesdxl
+MODEL_KINDS = ("lotus",)
 
 
 def model_choices() -> list[str]:
@@ -30,22 +33,24 @@ def local_models() -> dict[str, str]:
     for folder in FOLDERS:
         for name in _files(folder):
             path = folder_paths.get_full_path(folder, name)
-            if path is not None and _is_lotus(path, *_stamp(path)):
-                found[f"{folder}/{name}".replace("\\", "/")] = path
-    for path in _diffusers_folders():
-        found[f"{DIFFUSERS}/{path.name}"] = str(path)
+            if path is not None and _kind(path) in MODEL_KINDS:
+                found[f"{folder}/{_slashes(name)}"] = path
+    for root in _roots(DIFFUSERS):
+        for index in sorted(root.glob("**/model_index.json")):
+            if _kind(str(index.parent)) in MODEL_KINDS:
+                found[f"{DIFFUSERS}/{index.parent.relative_to(root).as_posix()}"] = str(index.parent)
     return found
 
 
 def model_path(choice: str) -> str:
     """What `load_model` takes for a choice of the list: a name, a path or a hub id.
 
-    Raises LotusError for a file that is not there any more.
+    Raises LotusError for a file that is not there any more, damaged, or of another model.
     """
     if choice in embedded() or choice in {hub_id(name) for name in PUBLISHED}:
         return choice
     local = local_models()
-    choice = choice.replace("\\", "/")
+    choice = _slashes(choice)
     if choice in local:
         return local[choice]
     same_name = [path for listed, path in local.items() if listed.rsplit("/", 1)[-1] == choice.rsplit("/", 1)[-1]]
@@ -61,22 +66,57 @@ def model_path(choice: str) -> str:
 
 def vae_choices() -> list[str]:
     """ "automatic", then the files in the vae folder."""
-    return [AUTOMATIC, *(name.replace("\\", "/") for name in _files("vae"))]
+    return [AUTOMATIC, *(_slashes(name) for name in _files(VAE))]
+
+
+def vae_path(choice: str) -> str:
+    """The file behind a choice. Raises LotusError for one that is not there any more."""
+    return _required(VAE, choice)
 
 
 def fast_decoder_choices() -> list[str]:
-    """ "automatic", then the files in the vae_approx folder."""
-    return [AUTOMATIC, *(name.replace("\\", "/") for name in _files("vae_approx"))]
+    """ "automatic", then those that are included, then the files in the vae_approx folder."""
+    return [AUTOMATIC, *embedded_decoders(), *(_slashes(name) for name in _files(FAST))]
 
 
-def stamp_of(choice: str) -> str:
-    """Changes when the file behind a choice does."""
-    try:
-        path = model_path(choice)
-    except LotusError as error:
-        return str(error)
-    path = str(embedded().get(path, path))
+def fast_decoder_path(choice: str, model: str) -> str | None:
+    """What `load_model` takes as fast_decoder. Raises LotusError for a file that is not there any more.
+
+    automatic: for an included model the included one; else TAESD, where it lies in the vae_approx folder.
+    """
+    if choice != AUTOMATIC:
+        return choice if choice in embedded_decoders() else _required(FAST, choice)
+    if model in embedded():
+        return next(iter(embedded_decoders()), None)
+    return next((_required(FAST, name) for name in _files(FAST) if TAESD.fullmatch(Path(name).name)), None)
+
+
+def stamp_of(path: str) -> str:
+    """Changes when the file or folder does; a hub id or a name stays what it is."""
     return f"{path} {_stamp(path)}"
+
+
+def _kind(path: str) -> str | None:
+    """ "lotus" for a Lotus model's file or folder; read once for each state of it."""
+    weights = sorted((Path(path) / "unet").glob(f"*{SUFFIX}")) if os.path.isdir(path) else [Path(path)]
+    return "lotus" if weights and _is_lotus(str(weights[0]), *_stamp(str(weights[0]))) else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_lotus(path: str, *_: int) -> bool:
+    try:
+        header = read_header(path)
+    except LotusError:
+        return False
+    entry = next((e for name, e in header.tensors.items() if name.endswith("class_embedding.linear_1.weight")), None)
+    return entry is not None and entry.shape[-1:] == (4,)
+
+
+def _required(folder: str, name: str) -> str:
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise LotusError(f"There is no {name!r} in models/{folder} any more: choose another or put it back.")
+    return str(path)
 
 
 def _files(folder: str) -> list[str]:
@@ -86,15 +126,15 @@ def _files(folder: str) -> list[str]:
         return []
 
 
-def _diffusers_folders() -> list[Path]:
-    roots = [Path(root) for root in folder_paths.get_folder_paths(DIFFUSERS)]
-    found = [index.parent for root in roots for index in sorted(root.glob("**/model_index.json"))]
-    return [path for path in found if _is_lotus_folder(path)]
+def _roots(folder: str) -> list[Path]:
+    try:
+        return [Path(root) for root in folder_paths.get_folder_paths(folder)]
+    except KeyError:
+        return []
 
 
-def _is_lotus_folder(path: Path) -> bool:
-    weights = sorted((path / "unet").glob(f"*{SUFFIX}"))
-    return bool(weights) and _is_lotus(str(weights[0]), *_stamp(str(weights[0])))
+def _slashes(name: str) -> str:
+    return name.replace("\\", "/")  # a workflow is to mean the same on Windows
 
 
 def _stamp(path: str) -> tuple[int, int]:
@@ -103,14 +143,3 @@ def _stamp(path: str) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return status.st_mtime_ns, status.st_size
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_lotus(path: str, modified: int, size: int) -> bool:
-    """Whether the header is that of a Lotus model; read once for each state of the file."""
-    try:
-        header = read_header(path)
-    except LotusError:
-        return False
-    entry = next((e for name, e in header.tensors.items() if name.endswith("class_embedding.linear_1.weight")), None)
-    return entry is not None and entry.shape[-1:] == (4,)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,6 @@ class LoadedLotus:
     Attributes:
         model: the LotusModel; its weights lie wherever ComfyUI has put them.
         patcher: ComfyUI's handle on it (the name is what ComfyUI itself looks for).
-        autoencoder_key: equal for models whose autoencoders encode to the same bits.
     """
 
     def __init__(self, model: LotusModel) -> None:
@@ -31,7 +29,6 @@ class LoadedLotus:
         self.patcher = comfy.model_patcher.ModelPatcher(
             model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
         )
-        self.autoencoder_key = _encoder_digest(model)
         _stop_between_layers(model)
 
     @contextlib.contextmanager
@@ -85,16 +82,6 @@ def example(task: str) -> str:
 def _same_device(one: torch.device, other: torch.device) -> bool:
     """Whether they are the same; devices without a number ("mps") are their kind's first."""
     return (one.type, one.index or 0) == (other.type, other.index or 0)
-
-
-def _encoder_digest(model: LotusModel) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in model.vae.state_dict().items():
-        if not name.startswith(("decoder.", "post_quant_conv.")):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    digest.update(f"{model.latent_scale} {model.multiple}".encode())
-    return digest.hexdigest()
 
 
 def _stop_between_layers(model: LotusModel) -> None:

@@ -5,17 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.model_management as mm
-import folder_paths
 from comfy_api.latest import io
 
+from lotus_core.checkpoints.registry import embedded
 from lotus_core.errors import LotusError
 
 from .dependencies import importing
-from .files import AUTOMATIC, fast_decoder_choices, model_choices, model_path, stamp_of, vae_choices
+from .files import (
+    AUTOMATIC,
+    fast_decoder_choices,
+    fast_decoder_path,
+    model_choices,
+    model_path,
+    stamp_of,
+    vae_choices,
+    vae_path,
+)
 from .schema import ADVANCED, LotusModelType, schema
 
-PRECISIONS = {"auto": "auto", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-MEANINGS = {
+PRECISIONS = {"auto": None, "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+MEANINGS: dict[str, dict[str, str]] = {
     "automatic": {},
     "disparity (1 = near)": {"task": "depth", "space": "disparity"},
     "depth (1 = far)": {"task": "depth", "space": "depth"},
@@ -73,32 +82,48 @@ class LoadLotus(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str, vae: str) -> bool | str:
-        """Our own check of the two lists, for ComfyUI's answer to a missing file is the whole list."""
+    def validate_inputs(cls, model: str, vae: str, fast_decoder: str) -> bool | str:
+        """Our own check of the lists of files, for ComfyUI's answer to a missing file is the whole list."""
         try:
             model_path(model)
+            if vae != AUTOMATIC:
+                vae_path(vae)
+            fast_decoder_path(fast_decoder, model)
         except LotusError as error:
             return str(error)
-        if vae not in vae_choices():
-            return f"There is no VAE {vae!r} in models/vae any more: choose another, or put it back and press R."
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, vae: str, **others: Any) -> str:
-        path = None if vae == AUTOMATIC else folder_paths.get_full_path("vae", vae)
-        return f"{stamp_of(model)} {path}"
+    def fingerprint_inputs(cls, model: str, vae: str, fast_decoder: str, **others: Any) -> str:
+        """Another file under the same name is another model."""
+        try:
+            path = model_path(model)
+            parts = [path, vae if vae == AUTOMATIC else vae_path(vae), fast_decoder_path(fast_decoder, model) or ""]
+        except LotusError as error:
+            return str(error)
+        return " ".join(stamp_of(str(embedded().get(part, part))) for part in parts)
 
     @classmethod
     def execute(cls, model: str, precision: str, vae: str, fast_decoder: str, predicts: str) -> io.NodeOutput:
         with importing():
+            import lotus_core.fast_decoder
+            import lotus_core.predict  # noqa: F401  # what load_model and the other nodes import when they need it
             from lotus_core import load_model
 
             from .handle import LoadedLotus
 
-        dtype = PRECISIONS[precision]
-        if dtype == "auto":
-            device = mm.get_torch_device()
-            dtype = "float16" if device.type != "cpu" and mm.should_use_fp16(device) else "float32"
-        loaded = load_model(model_path(model), "cpu", dtype, **MEANINGS[predicts])
+        path = model_path(model)
+        loaded = load_model(
+            path,
+            "cpu",
+            PRECISIONS[precision] or _best_precision(),
+            **MEANINGS[predicts],
+            fast_decoder=fast_decoder_path(fast_decoder, model),
+        )
         loaded.fold()  # a graph only predicts: constants of the single step are computed once
         return io.NodeOutput(LoadedLotus(loaded))
+
+
+def _best_precision() -> str:
+    device = mm.get_torch_device()
+    return "float16" if device.type != "cpu" and mm.should_use_fp16(device) else "float32"

@@ -160,6 +160,8 @@ class LotusMesh(io.ComfyNode):
         mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         with importing():
+            import trimesh  # noqa: F401  # what writes the GLB file
+
             from lotus_core import Depth
             from lotus_core.geometry import SceneOptions, build_scene
 

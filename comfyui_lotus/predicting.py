@@ -79,7 +79,7 @@ def _encoded(predictor: LotusPredictor, loaded: LoadedLotus, frames: Frames, num
     if settings.tile:
         return frame
     resolution = settings.network_resolution
-    key = key_of(frame, loaded.autoencoder_key, str(loaded.patcher.load_device), resolution)
+    key = key_of(frame, loaded.model, str(loaded.patcher.load_device), resolution)
     return ENCODINGS.get(key, lambda: predictor.encode(frame, resolution))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 from comfy_api.latest import io
 
+from .dependencies import importing
 from .schema import DepthType, NormalType, UncertaintyType, schema
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ class LotusSaveMaps(io.ComfyNode):
         normal: list[Normals] | None = None,
         uncertainty: list[Uncertainty] | None = None,
     ) -> io.NodeOutput:
+        if format == "exr":
+            with importing():
+                import OpenEXR  # noqa: F401
         given: dict[str, list[Any]] = {
             "depth": depth or [],
             "normal": [one.to(convention) for one in normal or []],  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from .checkpoints.assemble import assign, build_autoencoder, check_names, read_t
 from .checkpoints.diffusers_folder import read_json
 from .checkpoints.header import PICKLE_SUFFIXES, Header, read_header
 from .checkpoints.hub import download
+from .checkpoints.registry import embedded_decoders
 from .errors import LotusError
 from .model import Decoder, LotusModel, latent_factor
 from .upsampling import fold_upsampling
@@ -27,15 +28,9 @@ from .upsampling import fold_upsampling
 NAMES = {"taesd": "madebyollin/taesd"}  # short names of hub ids
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_FILES = ["config.json", "*.safetensors"]
-WEIGHTS = Path(__file__).resolve().parent / "weights" / "decoders"
 CENTRE = 16  # latents along the edge of the part on which decoders are compared: 1.6 % of the work at 1024×1024
 _BOTH: tuple[Decoder, Decoder] = ("exact", "fast")
 _LAYER = re.compile(r"(?:taesd_(?:de|en)coder\.)?(\d+\..+)")
-
-
-def embedded_decoders() -> dict[str, Path]:
-    """Name and file of the fast decoders that ship inside the package."""
-    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
 
 
 def attach_fast_decoder(model: LotusModel, source: str | os.PathLike[str]) -> LotusModel:

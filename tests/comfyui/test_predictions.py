@@ -173,3 +173,25 @@ def test_normal_conventions(server: Server, convention: str, signs: tuple[int, i
     ours, other = (graphs.saved(server.base, f"convention-{name}")["tensor"][0] * 2 - 1 for name in ("lotus", "other"))
     assert np.allclose(ours * signs, other, atol=1e-6)
     assert np.abs(ours[..., 0]).max() > 0.3
+
+
+def test_memory_stays_flat_over_a_long_sequence(server: Server) -> None:
+    """200 frames of 512²: after the first frames only the output itself grows, which is as large as it has to be."""
+    frame = np.ascontiguousarray(np.tile(photo(), (6, 4, 1))[:512, :512])
+    graph = {
+        "load": graphs.load(),
+        "photo": graphs.image(put(server, "long", frame[None]), copies=200),
+        "depth": graphs.depth("load", "photo", seed=5),
+        "save": graphs.save("depth", 1, "long"),
+    }
+    held: list[tuple[int, int]] = []
+
+    def watch(kind: str, data: dict[str, object]) -> None:
+        if kind == "progress" and data["node"] == "depth":
+            held.append((int(str(data["value"])), server.resident_bytes()))
+
+    graphs.must_succeed(server.client.run(graph, on_message=watch))
+    written = 200 * 512 * 512 * 4  # the raw depth, touched frame by frame
+    start = next(memory for value, memory in held if value >= 20)
+    grown = max(memory for value, memory in held if 20 <= value <= 990) - start
+    assert grown < written + 50e6

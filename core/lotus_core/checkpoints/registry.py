@@ -40,6 +40,11 @@ def embedded() -> dict[str, Path]:
     return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
 
 
+def embedded_decoders() -> dict[str, Path]:
+    """Name and file of the fast decoders that ship inside the package."""
+    return {path.stem: path for path in sorted((WEIGHTS / "decoders").glob("*.safetensors"))}
+
+
 def list_models() -> dict[str, Header]:
     """Name and header of the checkpoints that ship inside the package; reads no weights."""
     return {name: read_header(path) for name, path in embedded().items()}

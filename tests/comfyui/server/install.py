@@ -39,18 +39,35 @@ class Installation:
     root: Path
 
 
+def old_package(name: str, version: str) -> Path:
+    """A folder that holds one version of one pure Python package and nothing else."""
+    target = _cache() / f"{name}-{version}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not (target / "complete").exists():
+            _run(
+                sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", target,
+                f"{name}=={version}",
+            )  # fmt: skip
+            (target / "complete").touch()
+    return target
+
+
 def installed(version: str = NEWEST) -> Installation:
     """The installation of a ComfyUI version, made first where it is not there yet."""
-    cache = Path(os.environ.get("LOTUS_TEST_CACHE", Path.home() / ".cache" / "lotus-tests"))
     key = hashlib.sha256(sys.version.encode())
     for file in (ROOT / "constraints.txt", HERE / "constraints.txt", Path(__file__)):
         key.update(file.read_bytes())
-    folder = cache / f"comfyui-{key.hexdigest()[:12]}"
+    folder = _cache() / f"comfyui-{key.hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
         trees = {name: _source(folder, name) for name in (NEWEST, version)}
         python = _environment(folder, trees[NEWEST] / "requirements.txt")
     return Installation(python, trees[version])
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("LOTUS_TEST_CACHE", Path.home() / ".cache" / "lotus-tests"))
 
 
 def _source(folder: Path, version: str) -> Path:
