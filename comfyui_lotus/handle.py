@@ -32,9 +32,10 @@ class LoadedLotus:
         _stop_between_layers(model)
 
     @contextlib.contextmanager
-    def running(self, memory_required: int) -> Iterator[LotusPredictor]:
+    def running(self, memory_required: int, at_once: int) -> Iterator[LotusPredictor]:
         """A predictor whose weights are on ComfyUI's device while the block runs.
 
+        at_once: samples of a frame that pass the network together.
         memory_required: bytes needed beside the weights; ComfyUI unloads other models where they would not fit.
         """
         from lotus_core import LotusPredictor
@@ -46,7 +47,7 @@ class LoadedLotus:
         try:
             if lent:
                 self.model.to(device)
-            yield LotusPredictor(self.model)
+            yield LotusPredictor(self.model, max_batch=at_once)
         finally:
             if lent:
                 self.model.to(self.patcher.offload_device)

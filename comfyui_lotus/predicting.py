@@ -61,7 +61,7 @@ def predict_each(
     methods. Raises ComfyUI's own interruption between two layers when the user cancels.
     """
     bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
-    with loaded.running(memory_estimate(loaded, frames, settings)) as predictor:
+    with loaded.running(memory_estimate(loaded, frames, settings), settings.chunk_size) as predictor:
         for number in range(len(frames)):
 
             def progress(fraction: float, text: str, done: int = number) -> None:

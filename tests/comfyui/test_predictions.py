@@ -195,3 +195,16 @@ def test_memory_stays_flat_over_a_long_sequence(server: Server) -> None:
     start = next(memory for value, memory in held if value >= 20)
     grown = max(memory for value, memory in held if 20 <= value <= 990) - start
     assert grown < written + 50e6
+
+
+def test_samples_in_chunks_are_the_same_samples(server: Server) -> None:
+    graph = {
+        "load": graphs.load(),
+        "photo": graphs.image(put(server, "chunks", photo()[None])),
+        **{f"by{size}": graphs.uncertainty("load", "photo", samples=5, chunk_size=size) for size in (1, 3)},
+        **{f"save{size}": graphs.save(f"by{size}", 0, f"chunks{size}") for size in (1, 3)},
+    }
+    graphs.must_succeed(server.client.run(graph))
+    one, three = (graphs.saved(server.base, f"chunks{size}")["tensor"] for size in (1, 3))
+    assert one.max() > 0.05
+    assert np.allclose(one, three, atol=1e-5)
