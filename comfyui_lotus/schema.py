@@ -80,8 +80,8 @@ def running_inputs() -> list[Any]:
             min=1,
             max=64,
             extra_dict=ADVANCED,
-            tooltip="How many samples of a frame the network takes at once. More is faster on a GPU and takes more memory."
-            " Frames pass one after the other, so that a frame in a batch gives exactly what it gives alone.",
+            tooltip="How many samples of a frame the network takes at once. More is faster on a GPU and takes more"
+            " memory. Frames pass one after the other, so that a frame in a batch gives exactly what it gives alone.",
         ),
         io.Int.Input(
             "tile",
