@@ -13,19 +13,31 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
 from torch.nn import functional
 
+from .memory import Strips
+from .tiny_strips import decode_tiny
+from .vae_strips import decode_in_strips, supported
+
 STRIP = 2**24  # numbers of a feature map that are converted to float32 at once: 64 MiB
 
 
-def decode_latents(vae: AutoencoderKL | AutoencoderTiny, latents: torch.Tensor, mean: bool = False) -> torch.Tensor:
+def decode_latents(
+    vae: AutoencoderKL | AutoencoderTiny, latents: torch.Tensor, mean: bool = False, how: Strips = "none"
+) -> torch.Tensor:
     """The autoencoder's own latents B×C×h×w (its dtype) to B×3×H×W, nominally in [−1, 1], or B×1×H×W, their mean.
 
     The mean over the channels is taken in the weights of the last convolution, which is exact: it is linear. float32
-    where the decoder computes in a half precision, else the decoder's dtype.
+    where the decoder computes in a half precision, else the decoder's dtype. `how` says whether in strips.
     """
+    if how != "none" and isinstance(vae, AutoencoderTiny):
+        return decode_tiny(vae, latents, lambda strip: decode_latents(vae, strip, mean))
     convolution = _last_convolution(vae)
     weight, bias = convolution.weight, cast(torch.Tensor, convolution.bias)
     if mean:
         weight, bias = weight.mean(dim=0, keepdim=True), bias.mean(dim=0, keepdim=True)
+    if how != "none" and supported(vae):
+        if latents.dtype in (torch.bfloat16, torch.float16):
+            weight, bias = weight.float(), bias.float()
+        return decode_in_strips(vae, latents, how == "lean", weight, bias)
     decoded = _convolve(_features(vae, latents), weight, bias)
     # AutoencoderTiny works on pictures in [0, 1]
     return decoded.mul_(2).sub_(1) if isinstance(vae, AutoencoderTiny) else decoded

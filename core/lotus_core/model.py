@@ -14,8 +14,11 @@ from torch import nn
 from .decoding import decode_latents
 from .errors import LotusError
 from .folding import CurrentTask, fold_unet, foldable
+from .memory import Memory, Strips, chunked_feed_forward, strips_for
 from .model_info import ModelInfo
+from .tiny_strips import encode_tiny
 from .upsampling import fold_upsampling
+from .vae_strips import encode_moments
 
 TIMESTEP = 999  # t = T: the only time step of the single-step formulation (section 4.2), as an index into 1000 steps
 TASK_SWITCH = {"annotation": (1.0, 0.0), "reconstruct": (0.0, 1.0)}  # s_y and s_x of the detail preserver (section 4.3)
@@ -46,12 +49,14 @@ class LotusModel(nn.Module):
         variant: "g" (generative: the U-Net also sees noise) or "d" (discriminative), told by the U-Net's channels.
         latent_channels, latent_scale: of the autoencoder; latents are multiplied by the scale.
         latent_factor: pixels along one edge of a latent.
+        memory: "auto", or "least" to do everything in small pieces (`memory`).
         fast_vae, fast_name: the fast decoder (`fast_decoder.attach_fast_decoder`) and what it is called; None without.
         multiple: image sizes must be a multiple of this many pixels for every level of both networks to divide evenly.
 
     Raises LotusError where the parts do not fit together.
     """
 
+    memory: Memory = "auto"
     prompt_embeds: torch.Tensor
     fast_vae: AutoencoderTiny | None
 
@@ -86,21 +91,19 @@ class LotusModel(nn.Module):
         AutoencoderTiny has no posterior and ignores it). `encoder` "fast" is `fast_vae`, or LotusError without one.
         """
         images = images.to(next(self.vae.parameters()).dtype)
+        how = self._strips(images.shape[2] * images.shape[3])
         if encoder == "fast":
             fast = self._fast()
             if fast.encoder is None:
                 raise LotusError(
                     f"{self.fast_name} holds a decoder only: encode with the checkpoint's own autoencoder."
                 )
-            return fast.encode(images).latents * fast.config.scaling_factor
-        encoded = self.vae.encode(images)
+            return encode_tiny(fast, images, how) * fast.config.scaling_factor
         if isinstance(self.vae, AutoencoderTiny):
-            latents = encoded.latents
-        elif sample_generator is None:
-            latents = encoded.latent_dist.mode()
-        else:
-            latents = encoded.latent_dist.sample(sample_generator)
-        return latents * self.latent_scale
+            return encode_tiny(self.vae, images, how) * self.latent_scale
+        posterior = encode_moments(self.vae, images, how)
+        latents = posterior.mode() if sample_generator is None else posterior.sample(sample_generator)
+        return cast(torch.Tensor, latents * self.latent_scale)
 
     def decode(self, latents: torch.Tensor, *, decoder: Decoder = "exact", mean: bool = False) -> torch.Tensor:
         """Scaled latents B×C×h×w to B×3×H×W, nominally in [−1, 1] (not clamped); with `mean` B×1×H×W, their mean.
@@ -109,10 +112,14 @@ class LotusModel(nn.Module):
         `decoder` "fast" is `fast_vae`, or LotusError without one.
         """
         latents = latents.to(next(self.vae.parameters()).dtype)
+        how = self._strips(latents.shape[2] * latents.shape[3] * self.latent_factor**2)
         if decoder == "fast":
             fast = self._fast()
-            return decode_latents(fast, latents / fast.config.scaling_factor, mean)
-        return decode_latents(self.vae, latents / self.latent_scale, mean)
+            return decode_latents(fast, latents / fast.config.scaling_factor, mean, how)
+        return decode_latents(self.vae, latents / self.latent_scale, mean, how)
+
+    def _strips(self, pixels: int) -> Strips:
+        return "none" if torch.is_grad_enabled() else strips_for(self.memory, pixels)
 
     def _fast(self) -> AutoencoderTiny:
         if self.fast_vae is None:
@@ -133,6 +140,18 @@ class LotusModel(nn.Module):
             task: "annotation" or "reconstruct" for the whole batch, or `task_embedding` rows, B×4, one per image.
             timestep: only training with more than one step passes it.
         """
+        if self.memory == "least" and not torch.is_grad_enabled():
+            with chunked_feed_forward(self.unet, image_latents.shape[2] * image_latents.shape[3]):
+                return self._step(image_latents, noise, task, timestep)
+        return self._step(image_latents, noise, task, timestep)
+
+    def _step(
+        self,
+        image_latents: torch.Tensor,
+        noise: torch.Tensor | None,
+        task: str | torch.Tensor,
+        timestep: int | torch.Tensor,
+    ) -> torch.Tensor:
         if (noise is None) == (self.variant == "g"):
             raise ValueError("Lotus-G needs noise" if noise is None else "Lotus-D takes no noise")
         sample = image_latents if noise is None else torch.cat([image_latents, noise.to(image_latents)], dim=1)

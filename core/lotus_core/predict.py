@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -16,10 +17,11 @@ from .fast_decoder import centre, decoder_psnr
 from .maps import Depth, Normals, Uncertainty
 from .maps.depth import Space
 from .maps.normals import Convention
+from .memory import with_retry
 from .model import Decoder, LotusModel
 from .progress import Cancel, Progress, Steps
 from .running import KeptTensors, MeanAngle, MeanDirection, RunningSpread, unit
-from .sampling import Draws, decoded_samples, memory_as_lotus_error
+from .sampling import Draws, decoded_samples
 
 Map = TypeVar("Map")
 
@@ -48,7 +50,11 @@ class LotusPredictor:
 
     They raise LotusError for unusable images and arguments, and Cancelled.
 
+    Where memory runs out, an image is predicted once more in smaller pieces, which the model then keeps to
+    (`memory.with_retry`); LotusError where that does not help.
+
     Attributes:
+        notes: sentences about the last call that its caller should know, such as that memory ran out.
         fast_decoder_psnr: what the fast decoder costs in quality: PSNR in dB of its map against the exact decoder's,
             over the range of the map, on the centre of the first map that was decoded fast. None before.
     """
@@ -66,6 +72,7 @@ class LotusPredictor:
         self._cancel = cancel
         self._max_batch = max_batch
         self.fast_decoder_psnr: float | None = None
+        self.notes: list[str] = []
 
     def depth(
         self,
@@ -145,7 +152,8 @@ class LotusPredictor:
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Uncertainty:
             encoded = self._encoded(image, resolution, reference, encoder, steps)
-            draws = Draws(seed, number, samples, self._max_batch or 1)
+            at_once = 1 if self.model.memory == "least" else self._max_batch or 1
+            draws = Draws(seed, number, samples, at_once)
             if is_depth:
                 spread = RunningSpread()
                 for values in self._samples(encoded, draws, decoder, steps):
@@ -199,8 +207,10 @@ class LotusPredictor:
     ) -> EncodedImage:
         """Encode one image for several predictions; its resolution is settled here."""
         steps = Steps(1, self._progress, self._cancel)
-        with torch.no_grad(), memory_as_lotus_error():
-            encoded = self._encoded(image, resolution, reference, encoder, steps)
+        self.notes = []
+        with torch.no_grad():
+            work = partial(self._encoded, image, resolution, reference, encoder, steps)
+            encoded = with_retry(self.model, work, self.notes)
         steps.finish()
         return replace(encoded, encoder=encoded.encoder or encoder_digest(self.model, encoder))
 
@@ -216,8 +226,12 @@ class LotusPredictor:
         many = as_list(images)
         todo = [cast(ImageSource, images)] if many is None else many
         steps = Steps(len(todo) * steps_each, progress or self._progress, cancel or self._cancel)
-        with torch.no_grad(), memory_as_lotus_error():
-            results = [predict(image, index + number, steps) for number, image in enumerate(todo)]
+        self.notes = []
+        with torch.no_grad():
+            results = [
+                with_retry(self.model, partial(predict, image, index + number, steps), self.notes)
+                for number, image in enumerate(todo)
+            ]
         steps.finish()
         return results[0] if many is None else results
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -66,15 +65,3 @@ def decoded_samples(
             cure = "its weights are damaged" if full else "load it with dtype float32"
             raise LotusError(f"{model.info.name} gave NaN or infinite values in {predicted.dtype}: {cure}.")
         yield from decoded.split(1)
-
-
-@contextlib.contextmanager
-def memory_as_lotus_error() -> Iterator[None]:
-    """Say how to get by with less where memory runs out, on the CPU or a GPU."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        ran_out = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not ran_out:
-            raise
-        raise LotusError("There is not enough memory for this image: choose a lower resolution.") from None

@@ -87,7 +87,7 @@ class Jobs:
         from ..cli.outputs import OutputFolder
         from ..cli.predict import predict_image
         from ..cli.predictors import Predictors
-        from ..sampling import memory_as_lotus_error
+        from ..memory import memory_as_lotus_error
 
         start = time.perf_counter()
         args = request.arguments()

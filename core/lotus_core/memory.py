@@ -1,0 +1,187 @@
+"""How much memory a prediction takes, how it takes less, and what happens when there is not enough."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import torch
+from diffusers import AutoencoderTiny
+from diffusers.models.attention import BasicTransformerBlock
+
+from .errors import LotusError
+from .framing import Frame
+from .strips import STRIP
+
+if TYPE_CHECKING:
+    from .model import Decoder, LotusModel
+
+Memory = Literal["auto", "least"]
+"""auto: the autoencoder in strips where an image is large, the rest at full speed. least: all in small pieces."""
+Strips = Literal["none", "strips", "lean"]
+"""How an image passes the autoencoder: in one piece, in strips, or in strips that hold less and compute more."""
+
+STRIPS_ABOVE = 1024 * 1024  # pixels; larger images pass the autoencoder in strips
+LEAN_ABOVE = 1536 * 1536  # pixels; above them a quarter more arithmetic halves what the strips hold
+
+# What is alive at once, in feature maps as wide as the first block (counted on the meta device, 512² to 4096²).
+_UNET_MAPS, _UNET_LEAST_MAPS = 26.5, 14.5
+_PLAIN_ENCODER_MAPS, _PLAIN_DECODER_MAPS = 5.1, 6.1
+_STRIP_MAPS, _LEAN_MAPS = 2.1, 1.1
+_TINY_MAPS = 4.5
+_WORKING_STRIPS = 12  # strips in flight: normalised, convolved, reordered by the convolution's kernels
+_SPARE = 1.15  # allocators round up and keep some
+
+Result = TypeVar("Result")
+
+
+class MemoryNotice(UserWarning):
+    """Something was done differently because memory ran out."""
+
+
+def strips_for(memory: Memory, pixels: int) -> Strips:
+    """How an image of so many pixels passes the autoencoder."""
+    if memory == "least" or pixels > LEAN_ABOVE:
+        return "lean"
+    return "strips" if pixels > STRIPS_ABOVE else "none"
+
+
+def estimate_bytes(
+    model: LotusModel,
+    height: int,
+    width: int,
+    samples: int = 1,
+    *,
+    resolution: int | None = None,
+    tile: int | None = None,
+    decoder: Decoder = "exact",
+    at_once: int = 1,
+    memory: Memory = "auto",
+) -> int:
+    """Bytes that predicting a map of a height×width photo needs on the model's device, beside its weights.
+
+    The largest of encoding, the U-Net and decoding: what one holds is gone before the next begins. `samples` cost
+    nothing, because they run one after another; `at_once` is the predictor's `max_batch`. `resolution`, `tile` and
+    `decoder` are those of the prediction. Within 35 % of measured peaks, and rather above than below them.
+    """
+    if tile is not None:
+        height, width = min(height, tile), min(width, tile)
+    longest = model.info.resolution if resolution is None else resolution
+    if tile is not None and longest > max(height, width):
+        longest = 0
+    frame = Frame.of(height, width, longest, model.multiple)
+    return network_bytes(model, frame.padded_height, frame.padded_width, min(at_once, samples), decoder, memory)
+
+
+def network_bytes(
+    model: LotusModel,
+    height: int,
+    width: int,
+    batch: int = 1,
+    decoder: Decoder = "exact",
+    memory: Memory = "auto",
+) -> int:
+    """The same for a network input of batch×3×height×width, the sizes being multiples of `model.multiple`."""
+    pixels = height * width
+    size = next(model.unet.parameters()).element_size()
+    tokens = pixels // model.latent_factor**2
+    maps = _UNET_LEAST_MAPS if memory == "least" else _UNET_MAPS
+    unet = maps * tokens * int(model.unet.config.block_out_channels[0]) * size * batch
+    how = strips_for(memory, pixels)
+    encoding, _ = _autoencoder_bytes(model.vae, pixels, how)
+    fast = model.fast_vae if decoder == "fast" and model.fast_vae is not None else model.vae
+    _, decoding = _autoencoder_bytes(fast, pixels, how)
+    pictures = 4 * pixels * 3 * (2 + batch)  # float32: the image, its normalised copy, the maps
+    return int(_SPARE * max(encoding, unet, decoding * batch) + pictures)
+
+
+def _autoencoder_bytes(vae: Any, pixels: int, how: Strips) -> tuple[float, float]:
+    """Of encoding one image and of decoding one map."""
+    size = next(vae.parameters()).element_size()
+    if isinstance(vae, AutoencoderTiny):
+        one = pixels * int(vae.config.decoder_block_out_channels[0]) * size * _TINY_MAPS
+        return (one, one) if how == "none" else (one / 2, one / 2)
+    one = pixels * int(vae.config.block_out_channels[0]) * size
+    if how == "none":
+        return one * _PLAIN_ENCODER_MAPS, one * _PLAIN_DECODER_MAPS
+    maps = one * (_LEAN_MAPS if how == "lean" else _STRIP_MAPS) + STRIP * size * _WORKING_STRIPS
+    return maps, maps
+
+
+def weight_bytes(model: LotusModel) -> int:
+    """Bytes of the model's weights and constants."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
+
+
+@contextmanager
+def chunked_feed_forward(unet: Any, tokens: int) -> Iterator[None]:
+    """The transformer blocks' widest layers, 8 numbers for one of their input, a part of the `tokens` at a time.
+
+    tokens: of the U-Net's input. The chunk is what the lowest level has of them, which divides every level's.
+    """
+    blocks = [part for part in unet.modules() if isinstance(part, BasicTransformerBlock)]
+    chunk = max(1, tokens // 4 ** (len(unet.config.block_out_channels) - 1))
+    for block in blocks:
+        block.set_chunk_feed_forward(chunk, dim=1)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.set_chunk_feed_forward(None)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an exception says that the CPU's or the device's memory was not enough."""
+    known = ("can't allocate memory", "out of memory", "Invalid buffer size")
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in known)
+    )
+
+
+def with_retry(model: LotusModel, work: Callable[[], Result], notes: list[str]) -> Result:
+    """`work()`; where memory runs out, once more with `model.memory` "least", which stays.
+
+    `notes` receives a sentence about it, which is also a MemoryNotice. Raises LotusError when it still is not enough.
+    """
+    try:
+        return work()
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        if model.memory == "least":
+            raise LotusError(NOT_ENOUGH) from None
+    # Not inside `except`: until here the error's traceback kept the failed attempt's tensors alive.
+    model.memory = "least"
+    free_caches()
+    note = "Memory ran out; the prediction was repeated in smaller pieces, which takes longer."
+    notes.append(note)
+    warnings.warn(MemoryNotice(note), stacklevel=2)
+    with memory_as_lotus_error():
+        return work()
+
+
+@contextmanager
+def memory_as_lotus_error() -> Iterator[None]:
+    """Say how to get by with less where memory runs out, on the CPU or a GPU."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        raise LotusError(NOT_ENOUGH) from None
+
+
+NOT_ENOUGH = "There is not enough memory for this image: choose a lower resolution, or tiles (tile=768, --tile 768)."
+
+
+def free_caches() -> None:
+    """Give back what allocators keep for later."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
