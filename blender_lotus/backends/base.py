@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,7 +12,12 @@ from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
 
 State = Literal["running", "done", "failed", "cancelled"]
-MAPS = ("depth", "normal", "uncertainty")
+Map = Depth | Normals | Uncertainty
+TYPES: dict[str, type[Depth] | type[Normals] | type[Uncertainty]] = {
+    "depth": Depth,
+    "normal": Normals,
+    "uncertainty": Uncertainty,
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Job:
     image:   absolute path of a picture that Pillow reads, or of .npy pixels: H×W, H×W×3 or H×W×4, top row first,
              uint8, uint16 or floats in [0, 1], display-referred.
     folder:  for the results; made where missing, its parent must be there.
-    maps:    some of MAPS.
+    maps:    some of TYPES.
     models:  names, files, folders or hub ids, at most one per kind of map; none: the embedded ones.
     options: long options of `lotus predict` without their dashes: {"res": 768, "seed": 3, "samples": 8}.
     """
@@ -33,6 +39,11 @@ class Job:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+def read_file(path: Path, kind: str, **hints: Any) -> Map:
+    """Read a map that one of our own programs wrote. Raises LotusError."""
+    return TYPES[kind].load(path, **hints)
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Finished maps.
@@ -40,22 +51,19 @@ class Prediction:
     files:    map → file.
     previews: map → 8-bit picture of it, where there is one.
     record:   what is known of their making: models, camera, seed, versions; {} where nothing is.
-    hints:    map → arguments of its type's `load`, for files that do not say what they hold.
+    hints:    map → what `read` has to be told of files that do not say what they hold.
+    read:     reads one of the files, given its path, the map and its hints.
     """
 
     files: dict[str, Path]
     previews: dict[str, Path] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     hints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    read: Callable[..., Map] = read_file
 
-    def load(self) -> dict[str, Depth | Normals | Uncertainty]:
+    def load(self) -> dict[str, Map]:
         """Read the maps: float32, top row first, without loss. Raises LotusError for files that cannot be read."""
-        types: dict[str, type[Depth | Normals | Uncertainty]] = {
-            "depth": Depth,
-            "normal": Normals,
-            "uncertainty": Uncertainty,
-        }
-        return {map_: types[map_].load(path, **self.hints.get(map_, {})) for map_, path in self.files.items()}
+        return {map_: self.read(path, map_, **self.hints.get(map_, {})) for map_, path in self.files.items()}
 
 
 class Task:

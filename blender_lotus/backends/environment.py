@@ -146,8 +146,8 @@ def install_environment(
     """
     if not online:
         return failed(
-            "Creating the environment needs the internet: switch on Allow Online Access in the preferences under System,"
-            " Network."
+            "Creating the environment needs the internet: switch on Allow Online Access in the preferences under"
+            " System > Network."
         )
     if build not in available_builds():
         return failed(

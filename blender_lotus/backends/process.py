@@ -124,6 +124,10 @@ class LineProcess:
                     os.killpg(self.pid, signal.SIGKILL)
         self._close()
 
+    def release(self) -> None:
+        """Close the pipes and let the process end by itself, which ours do when nobody listens to them."""
+        self._close()
+
     def wait(self, seconds: float) -> bool:
         """Wait for the end, for tests and scripts. False where it has not come."""
         with suppress(subprocess.TimeoutExpired):
@@ -184,10 +188,9 @@ def log_tail(path: Path, lines: int = 20) -> str:
 
 def own_program(name: str) -> list[str]:
     """The command that runs one of our programs with Blender's own Python and the standard library."""
-    boot = "import runpy, sys; sys.path.append(sys.argv[1]); runpy.run_path(sys.argv[2], run_name='__main__')"
-    core = Path(lotus_core.__file__).parent.parent
-    script = Path(__file__).parent / "programs" / f"{name}.py"
-    return [str(own_python()), "-I", "-X", "utf8", "-u", "-c", boot, str(core), str(script)]
+    boot = "import runpy, sys; sys.path += sys.argv[1:3]; runpy.run_module(sys.argv[3], run_name='__main__')"
+    places = [str(Path(lotus_core.__file__).parent.parent), str(Path(__file__).parent)]
+    return [str(own_python()), "-I", "-X", "utf8", "-u", "-c", boot, *places, f"programs.{name}"]
 
 
 def own_python() -> Path:

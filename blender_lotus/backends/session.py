@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lotus_core.errors import LotusError
-from lotus_core.worker import PROTOCOL
+from lotus_core.worker import ALIVE_SECONDS, PROTOCOL
 
 from .base import Job, Prediction, Task, failed, read_record
 from .process import LineProcess, StartError, log_file, log_tail
@@ -51,6 +51,7 @@ class Session:
 
     name = "process"
     restarts_when_killed = True
+    ends_by_itself = False  # whether to leave it to the process to end when its pipes are closed
 
     def __init__(self, folder: Path, *, silence: float = 60.0, stall: float = 1800.0) -> None:
         self.info: dict[str, Any] = {}
@@ -254,7 +255,9 @@ class Session:
         process, task = self._process, self._task
         self._process = self._task = None
         self._ready = self._greeted = False
-        if process is not None:
+        if process is not None and self.ends_by_itself and self._silence < OBEY_SECONDS + ALIVE_SECONDS * 2:
+            process.release()
+        elif process is not None:
             process.kill()
         if task is not None:
             task.finish("cancelled" if task.obey_by is not None else state, message)

@@ -1,1 +1,4 @@
-"""Programs that run outside Blender with its own Python: the standard library and `lotus_core.worker.channel` only."""
+"""Programs that run outside Blender with its own Python.
+
+They import the standard library, and of lotus_core what needs no more than numpy.
+"""

@@ -111,7 +111,11 @@ class Depth:
 
         Raises LotusError: no space known, a space that contradicts the file, a colour picture, values outside [0, 1].
         """
-        stored = storage.read_map(path)
+        return cls.from_stored(storage.read_map(path), path, space)
+
+    @classmethod
+    def from_stored(cls, stored: storage.StoredMap, path: str | os.PathLike[str], space: Space | None = None) -> Depth:
+        """What `load` makes of a file, for those who read its pixels and words otherwise. Raises LotusError."""
         storage.check_kind(stored, "depth", path)
         said = stored.words.get("space")
         if said is None and space is None:

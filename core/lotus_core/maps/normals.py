@@ -96,7 +96,13 @@ class Normals:
 
         Raises LotusError: no convention known, one that contradicts the file, a grey image.
         """
-        stored = storage.read_map(path)
+        return cls.from_stored(storage.read_map(path), path, convention)
+
+    @classmethod
+    def from_stored(
+        cls, stored: storage.StoredMap, path: str | os.PathLike[str], convention: Convention | None = None
+    ) -> Normals:
+        """What `load` makes of a file, for those who read its pixels and words otherwise. Raises LotusError."""
         storage.check_kind(stored, "normal", path)
         said = stored.words.get("convention")
         if said is None and convention is None:

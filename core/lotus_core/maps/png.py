@@ -1,4 +1,4 @@
-"""8- and 16-bit PNG, grey and RGB, with text chunks.
+"""8- and 16-bit PNG, grey, RGB and (written only) RGBA, with text chunks.
 
 Pillow has no 16-bit RGB mode; pypng writes no text and no filters (files a quarter larger), and reads filtered files
 byte by byte in Python; OpenCV and imagecodecs would do it for 30–90 MB more to install. So writing is the lines below
@@ -17,13 +17,13 @@ import numpy as np
 from ..errors import LotusError
 from ..files import atomic_path
 
-_GREY, _RGB = 0, 2  # PNG colour types (PNG specification, 11.2.1)
+_GREY, _RGB, _RGBA = 0, 2, 6  # PNG colour types (PNG specification, 11.2.1)
 _SUB = 1  # filter: difference to the pixel on the left (PNG specification, 9.2)
 _LEVEL = 3  # zlib: 6 takes twice as long and saves less than 1 %
 
 
 def write_png(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str] | None = None) -> None:
-    """Write uint8 or uint16 pixels, H×W or H×W×3, and Latin-1 text, atomically. Raises LotusError when it cannot."""
+    """Write uint8 or uint16 pixels, H×W, H×W×3 or H×W×4, and Latin-1 text, atomically. Raises LotusError."""
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.size == 0:
         raise ValueError(f"not a PNG image: {pixels.dtype} {pixels.shape}")
     height, width = pixels.shape[:2]
@@ -34,7 +34,7 @@ def write_png(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, 
     rows[:, 0] = _SUB
     rows[:, 1:] = raw
     rows[:, 1 + stride :] -= raw[:, :-stride]
-    colour = _RGB if pixels.ndim == 3 else _GREY
+    colour = _GREY if pixels.ndim == 2 else _RGBA if pixels.shape[2] == 4 else _RGB
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * pixels.dtype.itemsize, colour, 0, 0, 0))]
     chunks += [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in (text or {}).items()]
     chunks += [(b"IDAT", zlib.compress(rows.data, _LEVEL)), (b"IEND", b"")]

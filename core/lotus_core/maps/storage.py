@@ -72,8 +72,12 @@ def read_map(path: str | os.PathLike[str]) -> StoredMap:
         values, words = _read_exr(path)
     else:
         values, words = _read_npy(path)
-    ours = {key.removeprefix(_PREFIX): value for key, value in words.items() if key.startswith(_PREFIX)}
-    return StoredMap(values, ours, coded=suffix == ".png")
+    return StoredMap(values, own_words(words), coded=suffix == ".png")
+
+
+def own_words(words: dict[str, str]) -> dict[str, str]:
+    """Those of a file's words that are ours, without their prefix."""
+    return {key.removeprefix(_PREFIX): value for key, value in words.items() if key.startswith(_PREFIX)}
 
 
 def words_path(path: Path) -> Path:

@@ -74,7 +74,13 @@ class Uncertainty:
     @classmethod
     def load(cls, path: str | os.PathLike[str], unit: Unit | None = None) -> Uncertainty:
         """Read a .png, .exr or .npy file; `unit` is needed for those that do not say it. Raises LotusError."""
-        stored = storage.read_map(path)
+        return cls.from_stored(storage.read_map(path), path, unit)
+
+    @classmethod
+    def from_stored(
+        cls, stored: storage.StoredMap, path: str | os.PathLike[str], unit: Unit | None = None
+    ) -> Uncertainty:
+        """What `load` makes of a file, for those who read its pixels and words otherwise. Raises LotusError."""
         storage.check_kind(stored, "uncertainty", path)
         said = stored.words.get("unit")
         if said is None and unit is None:

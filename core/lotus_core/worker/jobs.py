@@ -23,7 +23,7 @@ LOADING_SHARE = 0.3  # of the progress bar, where models have to be loaded
 RESERVED = ("output", "task", "model", "format", "quiet", "help")
 # Options that change what is predicted from a loaded model, and not which model that is.
 OF_THE_PREDICTION = {"image", "output", "task", "model", "format", "quiet", "run", "argv", "res", "seed", "samples",
-                     "reference", "tile"}  # fmt: skip
+                     "reference", "tile", "fast_encoder"}  # fmt: skip
 
 
 @dataclass(frozen=True)
