@@ -99,9 +99,11 @@ def _environment(folder: Path, requirements: Path) -> Path:
     if not complete.exists():
         shutil.rmtree(venv, ignore_errors=True)
         _run(sys.executable, "-m", "venv", venv)
-    # The tests' own environment may be a new one each time: it is named again at every start.
+    # The tests' own environment may be a new one each time, and may look into another itself: both are named again at
+    # every start.
     purelib = Path(sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)}))
-    (purelib / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    theirs = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (purelib / "of_the_tests.pth").write_text("\n".join(theirs) + "\n", encoding="utf-8")
     if not complete.exists():
         wanted = folder / "requirements.txt"
         wanted.write_text(_needed(requirements.read_text(encoding="utf-8")), encoding="utf-8")
