@@ -1,8 +1,7 @@
 """Maps as float images of Blender, and back to lotus_core's types.
 
-Blender keeps rows bottom-up and RGBA. A map is a float image, Non-Color, whose alpha is 1 where the map is valid:
-depth and uncertainty hold their value in all three colours, normals hold 0.5 n + 0.5 in OpenGL axes (so that the image
-is a normal texture as it is). float32 throughout: reading back gives the numbers that were written.
+Blender keeps rows bottom-up and RGBA. A map is a float image, Non-Color, coded as `lotus_core.maps.textures` says.
+float32 throughout: reading back gives the numbers that were written.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import numpy as np
 
 from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
+from lotus_core.maps.textures import Meaning, coded
 
 from .names import KINDS as KINDS
 
@@ -48,8 +48,7 @@ def new_map_image(name: str, rgb: np.ndarray, alpha: np.ndarray | None = None) -
     """A Non-Color float image of float32 H×W or H×W×3 values, top row first. alpha: bool H×W or None (opaque)."""
     height, width = rgb.shape[:2]
     image = bpy.data.images.new(name, width, height, alpha=True, float_buffer=True, is_data=True)
-    image.colorspace_settings.name = "Non-Color"
-    image.alpha_mode = "CHANNEL_PACKED"
+    as_data(image)
     write_pixels(image, rgb, alpha)
     return image
 
@@ -65,30 +64,21 @@ def write_pixels(image: bpy.types.Image, rgb: np.ndarray, alpha: np.ndarray | No
 
 def image_of_map(name: str, value: Depth | Normals | Uncertainty, model: str = "") -> bpy.types.Image:
     """A new image that holds a map, with what its numbers mean in `image.lotus`."""
-    rgb, alpha = coded(value)
-    image = new_map_image(name, rgb, alpha)
-    describe(image, value, model)
+    image = new_map_image(name, *coded(value))
+    describe(image, Meaning.of(value), model)
     return image
 
 
-def coded(value: Depth | Normals | Uncertainty) -> tuple[np.ndarray, np.ndarray | None]:
-    """What the image of a map holds: colours (float32 H×W or H×W×3) and validity (bool H×W or None)."""
-    if isinstance(value, Normals):
-        return np.float32(0.5) * value.to("opengl").values + np.float32(0.5), None
-    if isinstance(value, Depth):
-        return value.values, value.valid
-    return value.std, None
-
-
-def describe(image: bpy.types.Image, value: Depth | Normals | Uncertainty, model: str = "") -> None:
+def describe(image: bpy.types.Image, meaning: Meaning, model: str = "") -> None:
     """Write into `image.lotus` which map it is."""
-    image.lotus.model = model
-    if isinstance(value, Normals):
-        image.lotus.kind = "NORMAL"
-    elif isinstance(value, Depth):
-        image.lotus.kind, image.lotus.space = "DEPTH", value.space
-    else:
-        image.lotus.kind, image.lotus.unit, image.lotus.samples = "UNCERTAINTY", value.unit, value.samples
+    image.lotus.model, image.lotus.kind = model, meaning.kind.upper()
+    image.lotus.space, image.lotus.unit, image.lotus.samples = meaning.space, meaning.unit, meaning.samples
+
+
+def as_data(image: bpy.types.Image) -> None:
+    """Keep Blender from changing the numbers: no colour space, no multiplying by alpha."""
+    image.colorspace_settings.name = "Non-Color"
+    image.alpha_mode = "CHANNEL_PACKED"
 
 
 def map_of(photo: bpy.types.Image, kind: str) -> bpy.types.Image | None:

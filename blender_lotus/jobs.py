@@ -61,12 +61,15 @@ class Jobs:
         if self.run is not None:
             self.run.cancel()
 
-    def stop(self) -> None:
-        """End the current run and its processes at once, without waiting."""
+    def stop(self, note: str = "") -> None:
+        """End the current run and its processes at once, without waiting; note: for the panel, if one was running."""
         run, self.run = self.run, None
         if run is not None:
             run.cancel()
+            self.notes = [note] if note else []
         self.close_backend()
+        if run is not None:
+            run.step()  # its process is gone: it tidies up
 
     def backend(self) -> Backend:
         """The backend that the preferences name, kept between runs."""
@@ -131,4 +134,4 @@ jobs = Jobs()
 def _on_load(*_: object) -> None:
     """Another file is about to be loaded: what is being predicted belongs to the old one."""
     if jobs.running:
-        jobs.stop()
+        jobs.stop("The prediction was stopped because another file was loaded.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,19 +11,16 @@ import numpy as np
 
 from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
+from lotus_core.maps.textures import Meaning, coded, thumbnail, write_texture
 
-from . import images, sequences, storage, thumbnails
+from . import images, sequences, storage
 from .backends.base import Backend, Job, Prediction, Task
 from .exif import read_exif
 from .preferences import preferences
 from .properties import LotusSettings
+from .thumbnails import set_thumbnail
 
 _FAST = 384
-_TYPES: dict[str, type[Depth | Normals | Uncertainty]] = {
-    "depth": Depth,
-    "normal": Normals,
-    "uncertainty": Uncertainty,
-}
 
 
 class PredictionRun:
@@ -49,7 +44,10 @@ class PredictionRun:
         self._models = tuple(
             model for kind, model in (("depth", settings.depth_model), ("normal", settings.normal_model)) if model
         )
-        self._folder = Path(tempfile.mkdtemp(prefix="lotus-", dir=bpy.app.tempdir or None))
+        chosen = preferences()
+        self._place, self._suffix = chosen.place, chosen.map_format
+        self._by_name = chosen.backend == "FILES"
+        self._folder = storage.workspace(self._place)
         try:
             self._frames = self._sources(photo, settings)
         except BaseException:
@@ -93,7 +91,7 @@ class PredictionRun:
             self._clean()
 
     def _clean(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        storage.clear(self._folder)
 
     def _photo(self) -> bpy.types.Image:
         for image in bpy.data.images:
@@ -104,6 +102,8 @@ class PredictionRun:
     def _sources(self, photo: bpy.types.Image, settings: LotusSettings) -> list[tuple[int, Path]]:
         """Number and picture of each frame; (0, picture) for a still."""
         if photo.source != "SEQUENCE":
+            if self._by_name:
+                return [(0, photo_path(photo))]
             return [(0, picture_file(photo, self._folder / "photo.npy"))]
         if not bpy.data.filepath:
             raise LotusError("Save the .blend first: the maps of a sequence are files beside it.")
@@ -113,14 +113,15 @@ class PredictionRun:
             raise LotusError(f"{photo.name} has no frame {settings.frame_start}; choose an earlier first frame.")
         return frames
 
-    def _predict(self, picture: Path, name: str, start: float, share: float) -> Iterator[None]:
+    def _predict(self, picture: Path, start: float, share: float) -> Iterator[None]:
         """Run the backend on one picture; `self._prediction` is what came of it."""
         job = Job(
             image=picture,
-            folder=self._folder / name,
+            folder=self._folder / "maps",
             maps=self._kinds,
             models=self._models,
             options=self._options,
+            textures=self._suffix,
         )
         self._task = task = self._backend.start(job)
         while task.poll():
@@ -134,53 +135,53 @@ class PredictionRun:
         self._prediction: Prediction = task.prediction
 
     def _still(self) -> Iterator[None]:
-        yield from self._predict(self._frames[0][1], "maps", 0.0, 0.95)
-        self.fraction, self.text = 0.95, "Taking the maps over"
+        yield from self._predict(self._frames[0][1], 0.0, 0.98)
+        self.fraction, self.text = 0.98, "Taking the maps over"
         prediction = self._prediction
-        stem = storage.file_stem(self._photo())
-        chosen = preferences()
         for kind in prediction.files:
             yield
-            value = _load(prediction, kind)
-            yield
             photo = self._photo()
-            image = put_map(photo, kind, value, _model_of(prediction, kind))
-            yield
-            thumbnails.set_thumbnail(image, value)
-            yield
-            note = storage.keep(image, f"{stem}_{kind}", place=chosen.place, suffix=chosen.map_format)
+            model, stem = _model_of(prediction, kind), f"{storage.file_stem(photo)}_{kind}"
+            if texture := prediction.textures.get(kind):
+                image, note = storage.adopt(texture.file, f"{photo.name} {kind}", stem, place=self._place)
+                images.describe(image, texture.meaning, model)
+                set_thumbnail(image, np.load(texture.thumbnail, allow_pickle=False))
+                attach(photo, kind, image)
+            else:
+                value = prediction.load_one(kind)
+                image = put_map(photo, kind, value, model)
+                note = storage.keep(image, stem, place=self._place, suffix=self._suffix)
             if note and note not in self.notes:
                 self.notes.append(note)
         photo = self._photo()
         photo.lotus.focal_35mm = focal_35mm_of(photo)
 
     def _all_frames(self) -> Iterator[None]:
-        chosen = preferences()
         stem = storage.file_stem(self._photo())
         folder = Path(bpy.data.filepath).parent / storage.FOLDER
         first, count = self._frames[0][0], len(self._frames)
-        last: dict[str, Any] = {}
-        for done, (number, path) in enumerate(self._frames):
-            yield from self._predict(path, "maps", done / count, 1 / count)
-            for kind in self._prediction.files:
-                value = _load(self._prediction, kind)
+        made: dict[str, tuple[Path, Meaning, np.ndarray, str]] = {}  # of the first frame
+        for done, (number, picture) in enumerate(self._frames):
+            yield from self._predict(picture, done / count, 1 / count)
+            prediction = self._prediction
+            for kind in prediction.files:
                 yield
-                image = images.image_of_map("lotus frame", value)
-                try:
-                    storage.save_map(image, folder / f"{stem}_{kind}_{number:04d}{chosen.map_format}")
-                finally:
-                    bpy.data.images.remove(image)
-                last[kind] = value, _model_of(self._prediction, kind)
-                yield
-        for kind, (value, model) in last.items():
-            path = folder / f"{stem}_{kind}_{first:04d}{chosen.map_format}"
-            photo = self._photo()
+                texture = prediction.textures.get(kind) or write_texture(
+                    prediction.load_one(kind), self._folder / f"{kind}{self._suffix}"
+                )
+                path = folder / f"{stem}_{kind}_{number:04d}{texture.file.suffix}"
+                storage.move(texture.file, path)
+                if kind not in made:
+                    small = np.load(texture.thumbnail, allow_pickle=False)
+                    made[kind] = path, texture.meaning, small, _model_of(prediction, kind)
+        photo = self._photo()
+        for kind, (path, meaning, small, model) in made.items():
             image = sequences.load_sequence(path, f"{photo.name} {kind}", count, first)
-            images.describe(image, value, model)
-            thumbnails.set_thumbnail(image, value)
+            images.describe(image, meaning, model)
+            set_thumbnail(image, small)
             attach(photo, kind, image)
-            yield
         photo.lotus.frames, photo.lotus.frame_offset = count, first - 1
+        photo.lotus.focal_35mm = focal_35mm_of(photo)
 
 
 class _Stopped(Exception):
@@ -198,11 +199,13 @@ def put_map(
     old = images.map_of(photo, kind)
     size = (value.std if isinstance(value, Uncertainty) else value.values).shape[1::-1]
     if old is not None and old.source != "SEQUENCE" and tuple(old.size) == size and old.is_float:
-        images.write_pixels(old, *images.coded(value))
-        images.describe(old, value, model)
-        return old
-    image = images.image_of_map(f"{photo.name} {kind}", value, model)
-    attach(photo, kind, image)
+        images.write_pixels(old, *coded(value))
+        images.describe(old, Meaning.of(value), model)
+        image = old
+    else:
+        image = images.image_of_map(f"{photo.name} {kind}", value, model)
+        attach(photo, kind, image)
+    set_thumbnail(image, thumbnail(value))
     return image
 
 
@@ -210,9 +213,19 @@ def attach(photo: bpy.types.Image, kind: str, image: bpy.types.Image) -> None:
     """Make an image the photo's map of this kind, wherever its predecessor was used."""
     old = images.map_of(photo, kind)
     if old is not None and old != image:
+        name = old.name
         old.user_remap(image)
         bpy.data.images.remove(old)
+        image.name = name
     setattr(photo.lotus, kind, image)
+
+
+def photo_path(photo: bpy.types.Image) -> Path:
+    """The file of a photo. Raises LotusError where it has none, or it is gone."""
+    path = Path(bpy.path.abspath(photo.filepath_raw))
+    if not photo.filepath_raw or not path.is_file():
+        raise LotusError(f"{photo.name} has no file, and maps are found by its name; save it, or use Import Map.")
+    return path.absolute()
 
 
 def picture_file(photo: bpy.types.Image, pixels: Path) -> Path:
@@ -232,10 +245,6 @@ def focal_35mm_of(photo: bpy.types.Image) -> float:
     if not photo.filepath_raw or photo.packed_file is not None:
         return 0.0
     return read_exif(Path(bpy.path.abspath(photo.filepath_raw))).focal_35mm
-
-
-def _load(prediction: Prediction, kind: str) -> Depth | Normals | Uncertainty:
-    return Prediction({kind: prediction.files[kind]}, hints=prediction.hints).load()[kind]
 
 
 def _model_of(prediction: Prediction, kind: str) -> str:

@@ -9,6 +9,8 @@ import bpy
 
 from lotus_core.errors import LotusError
 
+from .images import as_data
+
 
 def frames_of(image: bpy.types.Image) -> list[tuple[int, Path]]:
     """Number and file of each frame of a sequence, from its first file on without gaps. Raises LotusError."""
@@ -37,7 +39,6 @@ def load_sequence(first: Path, name: str, frames: int, number: int) -> bpy.types
     image = bpy.data.images.load(str(first))
     image.name = name
     image.source = "SEQUENCE"
-    image.colorspace_settings.name = "Non-Color"
-    image.alpha_mode = "CHANNEL_PACKED"
+    as_data(image)
     image.lotus.frames, image.lotus.frame_offset = frames, number - 1
     return image

@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lotus_core.errors import LotusError
-from lotus_core.maps import Depth, Normals, Uncertainty
+from lotus_core.maps import TYPES, Depth, Normals, Uncertainty
+from lotus_core.maps.textures import Texture
 
 State = Literal["running", "done", "failed", "cancelled"]
 Map = Depth | Normals | Uncertainty
-TYPES: dict[str, type[Depth] | type[Normals] | type[Uncertainty]] = {
-    "depth": Depth,
-    "normal": Normals,
-    "uncertainty": Uncertainty,
-}
 
 
 @dataclass(frozen=True)
@@ -30,6 +26,7 @@ class Job:
     maps:    some of TYPES.
     models:  names, files, folders or hub ids, at most one per kind of map; none: the embedded ones.
     options: long options of `lotus predict` without their dashes: {"res": 768, "seed": 3, "samples": 8}.
+    textures: ".exr" or ".png", where images of the maps are wanted as well; "": none.
     """
 
     image: Path
@@ -37,6 +34,7 @@ class Job:
     maps: tuple[str, ...] = ("depth", "normal")
     models: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    textures: str = ""
 
 
 def read_file(path: Path, kind: str, **hints: Any) -> Map:
@@ -52,6 +50,7 @@ class Prediction:
     previews: map → 8-bit picture of it, where there is one.
     record:   what is known of their making: models, camera, seed, versions; {} where nothing is.
     hints:    map → what `read` has to be told of files that do not say what they hold.
+    textures: map → image of it, where they were asked for and the backend makes them.
     read:     reads one of the files, given its path, the map and its hints.
     """
 
@@ -60,10 +59,15 @@ class Prediction:
     record: dict[str, Any] = field(default_factory=dict)
     hints: dict[str, dict[str, Any]] = field(default_factory=dict)
     read: Callable[..., Map] = read_file
+    textures: dict[str, Texture] = field(default_factory=dict)
 
     def load(self) -> dict[str, Map]:
         """Read the maps: float32, top row first, without loss. Raises LotusError for files that cannot be read."""
-        return {map_: self.read(path, map_, **self.hints.get(map_, {})) for map_, path in self.files.items()}
+        return {map_: self.load_one(map_) for map_ in self.files}
+
+    def load_one(self, map_: str) -> Map:
+        """Read one of them. Raises LotusError."""
+        return self.read(self.files[map_], map_, **self.hints.get(map_, {}))
 
 
 class Task:

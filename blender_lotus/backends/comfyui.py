@@ -21,7 +21,7 @@ class ComfyUIBackend(Session):
         online: whether the server may be on another computer.
         silence, stall: see Session. Other people's prompts may come first, so patience is long.
 
-    `Job.models` are names that the server's loader offers; see `refresh`.
+    `Job.models` are names that the server's loader offers; see `check`.
     """
 
     name = "ComfyUI client"
@@ -37,7 +37,7 @@ class ComfyUIBackend(Session):
     def start(self, job: Job) -> Task:
         return self._ask({**predict_request(job), "url": self.url})
 
-    def refresh(self) -> Task:
+    def check(self) -> Task:
         """Ask what the server has; info: "models", names for `Job.models`, and "comfyui", its version."""
         return self._ask({"do": "models", "url": self.url})
 

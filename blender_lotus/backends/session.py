@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lotus_core.errors import LotusError
+from lotus_core.maps.textures import Texture
 from lotus_core.worker import ALIVE_SECONDS, PROTOCOL
 
 from .base import Job, Prediction, Task, failed, read_record
@@ -19,9 +20,9 @@ LONGEST_GAP = 1.0  # seconds between two polls that count: Blender may have been
 
 
 class ProcessTask(Task):
-    """A task whose backend is a process."""
+    """A task whose backend is a process. Without a request it is done when the process is ready."""
 
-    def __init__(self, id_: str, session: Session, request: Mapping[str, Any]) -> None:
+    def __init__(self, id_: str, session: Session, request: Mapping[str, Any] | None) -> None:
         super().__init__("Starting")
         self.id = id_
         self.request = request
@@ -110,8 +111,8 @@ class Session:
             return str(error)
         return ""
 
-    def submit(self, request: Mapping[str, Any]) -> Task:
-        """Send a request as soon as the process is ready for it."""
+    def submit(self, request: Mapping[str, Any] | None) -> Task:
+        """Send a request as soon as the process is ready for it; None: only wait until it is ready."""
         self.poll()
         if self._task is not None:
             return failed("Another prediction is running: wait for it or cancel it.")
@@ -119,7 +120,7 @@ class Session:
         if reason:
             return failed(reason)
         id_ = str(next(self._ids))
-        self._task = task = ProcessTask(id_, self, {**request, "id": id_})
+        self._task = task = ProcessTask(id_, self, None if request is None else {**request, "id": id_})
         self._silence = self._stall = 0.0
         self._last_poll = time.monotonic()
         self._send_when_ready()
@@ -187,7 +188,12 @@ class Session:
 
     def _send_when_ready(self) -> None:
         task = self._task
-        if task is not None and self._ready and not task.sent and self._process is not None:
+        if task is None or not self._ready or task.sent or self._process is None:
+            return
+        if task.request is None:
+            self._task, task.info = None, self.info
+            task.finish("done")
+        else:
             task.sent = True
             self._process.send(task.request)
 
@@ -214,13 +220,13 @@ class Session:
                 task.fraction, task.text = message["fraction"], str(message["text"])
             self._stall = 0.0
         elif event in ("done", "failed", "cancelled") and task is not None:
-            self._task = None
             if task.obey_by is not None or event == "cancelled":
                 task.finish("cancelled")
             elif event == "failed":
                 task.finish("failed", str(message["message"]))
             else:
                 self._complete(task, message)
+            self._task = None  # only now: an answer that cannot be understood fails the task
 
     def _complete(self, task: ProcessTask, message: dict[str, Any]) -> None:
         task.info = message
@@ -232,7 +238,8 @@ class Session:
                 return
             files = {map_: Path(path) for map_, path in message["files"].items()}
             previews = {map_: Path(path) for map_, path in message.get("previews", {}).items()}
-            task.prediction = Prediction(files, previews, record)
+            textures = {map_: Texture.from_dict(made) for map_, made in message.get("textures", {}).items()}
+            task.prediction = Prediction(files, previews, record, textures=textures)
         task.finish("done")
 
     def _ended(self, exit_code: int) -> None:
@@ -278,6 +285,7 @@ def predict_request(job: Job) -> dict[str, Any]:
         "maps": list(job.maps),
         "models": list(job.models),
         "options": job.options,
+        "textures": job.textures,
     }
 
 

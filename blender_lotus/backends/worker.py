@@ -33,6 +33,10 @@ class WorkerBackend(Session):
     def start(self, job: Job) -> Task:
         return self.submit(predict_request(job))
 
+    def check(self) -> Task:
+        """Start the worker; info: "torch", "device", "device_names", "models" and more of its `ready` event."""
+        return self.submit(None)
+
     def command(self) -> Sequence[str]:
         # -I: no PYTHON* variables, no user site, no current folder; the environment alone decides what is imported.
         return [str(find_python(self.python)), "-I", "-X", "utf8", "-u", "-m", "lotus_core.worker"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from .. import storage, thumbnails
+from .. import storage
 from ..jobs import jobs
 from ..prediction import focal_35mm_of, put_map
 from ..preferences import preferences
@@ -105,7 +105,6 @@ class LOTUS_OT_import_map(PhotoOperator, bpy.types.Operator):
         path = Path(bpy.path.abspath(self.filepath))
         value = FilesBackend(read_pixels).read(path, kind, **hints)
         image = put_map(photo, kind, value)
-        thumbnails.set_thumbnail(image, value)
         chosen = preferences()
         note = storage.keep(image, f"{storage.file_stem(photo)}_{kind}", place=chosen.place, suffix=chosen.map_format)
         return note or f"{path.name} is now the {kind} map of {photo.name}"

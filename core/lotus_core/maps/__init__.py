@@ -7,4 +7,10 @@ from .depth import Depth
 from .normals import Normals
 from .uncertainty import Uncertainty
 
-__all__ = ["Depth", "Normals", "Uncertainty"]
+TYPES: dict[str, type[Depth] | type[Normals] | type[Uncertainty]] = {
+    "depth": Depth,
+    "normal": Normals,
+    "uncertainty": Uncertainty,
+}
+
+__all__ = ["TYPES", "Depth", "Normals", "Uncertainty"]

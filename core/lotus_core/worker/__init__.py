@@ -8,6 +8,8 @@ Requests:
         `lotus predict` with models kept loaded. image: what the command reads, or .npy pixels (H×W, H×W×3, H×W×4;
         uint8, uint16 or floats in [0, 1]). folder: made if missing. maps: "depth", "normal", "uncertainty".
         models: at most one per kind of map. options: long options of the command without their dashes.
+        textures, if given: ".exr" or ".png", to have images of the maps as well (`lotus_core.maps.textures`), so that
+        a host which draws windows need not make them.
     {"do": "cancel", "id": ...}
         Stops that request between two parts of the network.
 
@@ -17,7 +19,8 @@ Events:
     fatal      message; the worker then ends
     alive      every ALIVE_SECONDS while loading or working
     progress   id, fraction in [0, 1], text
-    done       id, files {map: path of .npy}, previews {map: path of .png}, record (path of .json), seconds
+    done       id, files {map: path of .npy}, previews {map: path of .png}, record (path of .json), seconds,
+               textures {map: {file, thumbnail, meaning}} where asked for
     failed     id, message: one sentence; the worker goes on
     cancelled  id
 """

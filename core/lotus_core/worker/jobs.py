@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LOADED_AT_ONCE = 2  # one model for depth and one for normals
 LOADING_SHARE = 0.3  # of the progress bar, where models have to be loaded
+TEXTURES_SHARE = 0.05  # of it, for writing images where they are wanted
 # Options that the request states otherwise, or that make no sense without a terminal.
 RESERVED = ("output", "task", "model", "format", "quiet", "help")
 # Options that change what is predicted from a loaded model, and not which model that is.
@@ -36,21 +37,30 @@ class Request:
     maps: tuple[str, ...]
     models: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    textures: str = ""
 
     @classmethod
     def from_json(cls, message: dict[str, Any]) -> Request:
         """Raises LotusError for what is missing or of another type."""
         from ..cli.predictors import MAPS
+        from ..maps.textures import SUFFIXES
 
         try:
-            maps, models, options = message["maps"], message.get("models", []), message.get("options", {})
             request = cls(
-                str(message["id"]), Path(message["image"]), Path(message["folder"]), tuple(maps), tuple(models), options
+                str(message["id"]),
+                Path(message["image"]),
+                Path(message["folder"]),
+                tuple(message["maps"]),
+                tuple(message.get("models", [])),
+                message.get("options", {}),
+                message.get("textures", ""),
             )
         except (KeyError, TypeError) as error:
             raise LotusError(f"This request lacks a field or has one of another type ({error}).") from None
-        if not maps or not set(maps) <= set(MAPS):
-            raise LotusError(f"Ask for one or more of {', '.join(MAPS)}, not {list(maps)}.")
+        if not request.maps or not set(request.maps) <= set(MAPS):
+            raise LotusError(f"Ask for one or more of {', '.join(MAPS)}, not {list(request.maps)}.")
+        if request.textures not in ("", *SUFFIXES):
+            raise LotusError(f"Images of maps end in {' or '.join(SUFFIXES)}, not in {request.textures!r}.")
         return request
 
     def arguments(self) -> argparse.Namespace:
@@ -93,6 +103,7 @@ class Jobs:
         args = request.arguments()
         image = open_image(request.image)  # before the models: a bad file name is told at once
         loaded = 0.0
+        share = 1 - TEXTURES_SHARE if request.textures else 1.0
 
         def load(name: str, args: argparse.Namespace, maps: Sequence[str]) -> LotusModel:
             nonlocal loaded
@@ -113,14 +124,17 @@ class Jobs:
                     request.image,
                     folder,
                     args,
-                    lambda fraction, text: progress(loaded + fraction * (1 - loaded), text),
+                    lambda fraction, text: progress(loaded + fraction * (share - loaded), text),
                 )
+                stem = request.image.stem
+                at = {name: str(request.folder / name) for name in written}
+                files = {map_: Path(at[f"{stem}_{map_}.npy"]) for map_ in request.maps}
+                textures = write_textures(files, request.textures, progress, cancel) if request.textures else {}
         finally:
             _return_memory()
-        stem = request.image.stem
-        at = {name: str(request.folder / name) for name in written}
         return {
-            "files": {map_: at[f"{stem}_{map_}.npy"] for map_ in request.maps},
+            **({"textures": textures} if textures else {}),
+            "files": {map_: str(path) for map_, path in files.items()},
             "previews": {map_: at[f"{stem}_{map_}_preview.png"] for map_ in request.maps},
             "record": at[f"{stem}.json"],
             "seconds": round(time.perf_counter() - start, 3),
@@ -137,6 +151,21 @@ class Jobs:
             model = load_for_maps(name, args, maps)
         self._models[key] = model
         return model
+
+
+def write_textures(files: dict[str, Path], suffix: str, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+    """The images of maps, beside their files: map → `Texture.to_dict()`. Raises LotusError and Cancelled."""
+    from ..maps import TYPES
+    from ..maps.textures import write_texture
+
+    textures = {}
+    for done, (map_, path) in enumerate(files.items()):
+        if cancel():
+            raise Cancelled
+        progress(1 - TEXTURES_SHARE * (1 - done / len(files)), "Writing images")
+        textures[map_] = write_texture(TYPES[map_].load(path), path.with_suffix(suffix)).to_dict()
+    progress(1.0, "Writing images")
+    return textures
 
 
 def open_image(path: Path) -> LoadedImage:

@@ -18,6 +18,8 @@ from typing import Any
 
 from lotus_core.errors import LotusError
 from lotus_core.files import atomic_path
+from lotus_core.maps import TYPES
+from lotus_core.maps.textures import write_texture
 from lotus_core.worker import ALIVE_SECONDS
 from lotus_core.worker.channel import Channel, read_lines
 
@@ -237,11 +239,16 @@ def _fetch(
         files[entry["map"]] = str(path)
     if set(files) != set(request["maps"]):
         raise Refused("ComfyUI did not make all the maps: update the Lotus nodes there.")
+    textures = {}
+    if request.get("textures"):
+        for kind, file in files.items():
+            value = TYPES[kind].load(file)
+            textures[kind] = write_texture(value, Path(file).with_suffix(request["textures"])).to_dict()
     record = folder / f"{stem}.json"
     content = {"image": request["image"], "maps": described, "server": server.url, "prompt": prompt}
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return {"files": files, "record": str(record)}
+    return {"files": files, "textures": textures, "record": str(record)}
 
 
 def main() -> None:
