@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import bpy
@@ -26,13 +27,15 @@ FORMATS = (
 )
 
 
+@cache  # Blender keeps no reference to the strings of a dynamic enum
+def _all_builds() -> list[tuple[str, str, str]]:
+    """The one that fits this machine first, which makes it the default."""
+    found = sorted(available_builds().items(), key=lambda item: item[0] != default_build())
+    return [(key, build.label, build.description) for key, build in found]
+
+
 def _builds(_self: object, _context: object) -> list[tuple[str, str, str]]:
-    global _build_items  # Blender keeps no reference to the strings of a dynamic enum
-    _build_items = [(key, build.label, build.description) for key, build in available_builds().items()]
-    return _build_items
-
-
-_build_items: list[tuple[str, str, str]] = []
+    return _all_builds()
 
 
 def _changed(_self: object, _context: object) -> None:
@@ -59,7 +62,7 @@ class LotusPreferences(bpy.types.AddonPreferences):
         subtype="FILE_PATH",
         update=_changed,
     )
-    torch_build: EnumProperty(name="torch for", items=_builds, description="What the environment will compute with")
+    torch_build: EnumProperty(name="Compute on", items=_builds, description="Which build of torch the environment gets")
     device: StringProperty(
         name="Device", description="What the worker computes on: auto, cpu, cuda, cuda:1, mps", default="auto"
     )
@@ -75,19 +78,20 @@ class LotusPreferences(bpy.types.AddonPreferences):
         layout.prop(self, "backend", expand=True)
         box = layout.box()
         if self.backend == "WORKER":
-            self._draw_worker(box)
+            self._draw_worker(box, context)
         elif self.backend == "COMFYUI":
             box.prop(self, "comfyui_url")
             box.operator("lotus.check_backend")
         else:
-            box.label(text="Predict takes maps named like the photo: photo_depth.exr, photo_normal.png …")
+            hint = "Predict takes maps that lie beside the photo: photo_depth.exr, photo_normal.png …"
+            status.draw_text(box, context, hint, icon="INFO")
         status.draw_job(box, context)
         layout.prop(self, "place", expand=True)
         row = layout.row()
         row.active = self.place == "BESIDE"
         row.prop(self, "map_format", expand=True)
 
-    def _draw_worker(self, layout: bpy.types.UILayout) -> None:
+    def _draw_worker(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.prop(self, "python")
         layout.prop(self, "device")
         if self.python:
@@ -96,16 +100,19 @@ class LotusPreferences(bpy.types.AddonPreferences):
         state = environment_state(environment_folder())
         layout.prop(self, "torch_build")
         if not bpy.app.online_access:
-            layout.label(text="Creating it needs Allow Online Access (System › Network).", icon="INTERNET_OFFLINE")
+            # Blender's own switch, from System › Network.
+            layout.prop(context.preferences.system, "use_online_access", text="Allow Online Access")
         row = layout.row()
+        row.scale_y = status.BIG
         if state.kind == "ready":
-            layout.label(text=f"Ready: {environment_folder()}", icon="CHECKMARK")
+            status.draw_text(layout, context, f"The environment is ready: {environment_folder()}", icon="CHECKMARK")
             row.operator("lotus.check_backend")
             row.operator("lotus.create_environment", text="Repair")
         else:
             if state.detail:
-                layout.label(text=state.detail, icon="ERROR")
-            row.operator("lotus.create_environment", text="Repair" if state.kind == "broken" else "Create")
+                status.draw_text(layout, context, state.detail, icon="ERROR")
+            text = "Repair Environment" if state.kind == "broken" else "Create Environment"
+            row.operator("lotus.create_environment", text=text, icon="IMPORT")
 
 
 def preferences() -> LotusPreferences:
@@ -121,10 +128,3 @@ def user_folder(name: str) -> Path:
 def environment_folder() -> Path:
     """Where Create puts the environment."""
     return Path(bpy.utils.extension_path_user(PACKAGE, path="environment"))
-
-
-def initial_build() -> None:
-    """Choose the torch build that fits this machine, once, when the extension is enabled."""
-    chosen = preferences()
-    if not chosen.is_property_set("torch_build"):
-        chosen.torch_build = default_build()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+
+from lotus_core.checkpoints.registry import PUBLISHED, hub_id, list_models
 
 QUALITIES = (
     ("FAST", "Fast", "The network sees the photo 384 pixels wide: a quick look"),
@@ -22,6 +26,17 @@ MAP_KINDS = (
 def is_photo(_settings: object, image: bpy.types.Image) -> bool:
     """Images that can be predicted from: no maps, no render results."""
     return image.lotus.kind == "NONE" and image.source in {"FILE", "GENERATED", "SEQUENCE", "MOVIE"}
+
+
+def _models_for(task: str) -> Callable[..., list[str]]:
+    """What a model field suggests while it is edited: the names that a prediction of `task` can use."""
+
+    def search(_settings: object, _context: object, text: str) -> list[str]:
+        embedded = [name for name, header in list_models().items() if header.metadata.get("task") == task]
+        published = [hub_id(name) for name, meaning in PUBLISHED.items() if meaning.task == task]
+        return [name for name in embedded + published if text.lower() in name.lower()]
+
+    return search
 
 
 class LotusImage(bpy.types.PropertyGroup):
@@ -74,10 +89,14 @@ class LotusSettings(bpy.types.PropertyGroup):
     depth_model: StringProperty(
         name="Depth model",
         description="Name, file or hub id of the checkpoint for depth; empty: the small one that is built in",
+        search=_models_for("depth"),
+        search_options={"SUGGESTION"},
     )
     normal_model: StringProperty(
         name="Normal model",
         description="Name, file or hub id of the checkpoint for normals; empty: the small one that is built in",
+        search=_models_for("normal"),
+        search_options={"SUGGESTION"},
     )
     frame_start: IntProperty(name="First frame", description="Of a sequence or movie, counted from 1", default=1, min=1)
     frame_count: IntProperty(

@@ -11,6 +11,7 @@ from lotus_core.errors import LotusError
 from lotus_core.maps import Normals
 
 from .. import images, materials
+from ..context import photo_of
 from ..storage import save_map
 from .base import PhotoOperator, chosen_name
 
@@ -113,6 +114,14 @@ class LOTUS_OT_export_map(PhotoOperator, bpy.types.Operator):
     )
     check_existing: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     filter_glob: StringProperty(default="*.exr;*.png", options={"HIDDEN"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        photo = photo_of(context)
+        if photo is not None and not any(images.map_of(photo, kind) for kind in images.KINDS):
+            cls.poll_message_set(f"{photo.name} has no map yet: predict one, or import one")
+            return False
+        return super().poll(context)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         self.image = self.image or chosen_name(context)

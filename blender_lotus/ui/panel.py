@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import bpy
 
+from ..backends.environment import environment_state
 from ..context import photo_of
-from ..names import KINDS
+from ..names import KINDS, PACKAGE
+from ..preferences import environment_folder, preferences
 from . import status
+from .menus import draw_operators
 
 _THUMBNAIL = 5.0
 _NAMES = {"depth": "Depth", "normal": "Normals", "uncertainty": "Uncertainty"}
@@ -43,36 +46,46 @@ def _draw_main(panel: bpy.types.Panel, context: bpy.types.Context) -> None:
     if photo is not None and photo.source == "SEQUENCE":
         column.prop(settings, "frame_start")
         column.prop(settings, "frame_count")
-    status.draw_job(layout, context)
     if not status.jobs.running:
+        _draw_setup(layout, context)
         row = layout.row()
-        row.scale_y = 1.4
+        row.scale_y = status.BIG
         row.operator("lotus.predict", icon="PLAY")
+    status.draw_job(layout, context)
+
+
+def _draw_setup(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """What the first prediction lacks, and the way to put it right."""
+    chosen = preferences()
+    if chosen.backend != "WORKER" or chosen.python:
+        return
+    state = environment_state(environment_folder())
+    if state.kind == "ready":
+        return
+    box = layout.box()
+    missing = "Predict needs an environment of its own, with torch. One click in the preferences makes it."
+    status.draw_text(box, context, state.detail or missing, icon="INFO")
+    box.operator("preferences.addon_show", text="Set Up", icon="PREFERENCES").module = PACKAGE
 
 
 def _draw_thumbnails(layout: bpy.types.UILayout, photo: bpy.types.Image | None) -> None:
     if photo is None:
         layout.label(text="Choose or open a photo", icon="INFO")
         return
-    maps = [(kind, getattr(photo.lotus, kind)) for kind in KINDS]
-    shown = [("", photo)] + [(kind, image) for kind, image in maps if image is not None]
-    flow = layout.grid_flow(columns=2, even_columns=True, even_rows=True, align=True)
-    for kind, image in shown:
-        column = flow.column(align=True)
+    maps = [(_NAMES[kind], getattr(photo.lotus, kind)) for kind in KINDS]
+    shown = [("Photo", photo)] + [(name, image) for name, image in maps if image is not None]
+    grid = layout.box().grid_flow(row_major=True, columns=min(len(shown), 2), even_columns=True, align=True)
+    for name, image in shown:
+        column = grid.column(align=True)
         column.template_icon(icon_value=image.preview_ensure().icon_id, scale=_THUMBNAIL)
-        column.label(text=_NAMES.get(kind, "Photo"))
+        label = column.row()
+        label.alignment = "CENTER"
+        label.label(text=name)
 
 
 def _draw_build(panel: bpy.types.Panel, _context: bpy.types.Context) -> None:
-    column = panel.layout.column(align=True)
-    column.operator("lotus.scene_mesh", icon="OUTLINER_OB_CAMERA")
-    column.operator("lotus.relief", icon="MOD_DISPLACE")
-    column = panel.layout.column(align=True)
-    column.operator("lotus.material", icon="MATERIAL")
-    column.operator("lotus.normal_texture", icon="TEXTURE")
-    column = panel.layout.column(align=True)
-    column.operator("lotus.import_map", icon="IMPORT")
-    column.operator("lotus.export_map", icon="EXPORT")
+    for group in (("scene_mesh", "relief"), ("material", "normal_texture"), ("import_map", "export_map")):
+        draw_operators(panel.layout.column(align=True), *group)
 
 
 def _draw_models(panel: bpy.types.Panel, context: bpy.types.Context) -> None:

@@ -8,6 +8,7 @@ import bpy
 
 from ..jobs import jobs
 
+BIG = 1.4  # height of the main button, and of the progress bar in its place
 _SHOWN_LINES = 8
 _CHARACTER = 7.0  # pixels of the interface's font at scale 1, about
 
@@ -17,6 +18,7 @@ def draw_job(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     run = jobs.run
     if run is not None:
         row = layout.row(align=True)
+        row.scale_y = BIG
         share = "" if run.fraction is None else f"  {run.fraction:.0%}"
         row.progress(factor=run.fraction or 0.0, text=f"{run.text}{share}")
         row.operator("lotus.cancel", text="", icon="CANCEL")
