@@ -14,9 +14,11 @@ import torch
 from PIL import Image
 
 from .errors import LotusError
-from .framing import Frame
-from .images import LoadedImage, load_image
+from .framing import MAX_NETWORK_PIXELS, Frame
+from .images import MAX_PIXELS, LoadedImage, load_image
 from .model import Decoder, LotusModel, device_of
+from .progress import Steps
+from .tiling import Grid
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,27 @@ class EncodedImage:
     encoder: str | None = None
 
 
-ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor | LoadedImage | EncodedImage
+@dataclass(frozen=True)
+class EncodedTiles:
+    """A photo encoded as a whole and in tiles. Taken as an image wherever an EncodedImage is.
+
+    whole: as the checkpoint likes to see it. frame: how the photo lies under the tiles. tiles: scaled latents
+    1×C×h×w of every tile, in the order of `grid.corners()`, which count in pixels of the frame.
+    """
+
+    whole: EncodedImage
+    frame: Frame
+    grid: Grid
+    tiles: tuple[torch.Tensor, ...]
+
+    @property
+    def valid(self) -> np.ndarray | None:
+        """bool H×W or None, as of an EncodedImage."""
+        return self.whole.valid
+
+
+Encoded = EncodedImage | EncodedTiles
+ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor | LoadedImage | Encoded
 
 
 def encode_image(
@@ -58,6 +80,52 @@ def encode_image(
     frame = Frame.of(height, width, longest, multiple, reference)
     latents = model.encode(frame.to_network(loaded.rgb).to(device_of(model)), encoder=encoder)
     return EncodedImage(latents, frame, loaded.valid)
+
+
+def encode_tiles(
+    model: LotusModel,
+    image: ImageSource,
+    resolution: int | None,
+    tile: int,
+    encoder: Decoder,
+    steps: Steps,
+    samples: int,
+) -> Encoded:
+    """Encode one image as a whole and in tiles (see LotusPredictor); alone as a whole where that shows all there is.
+
+    Begins a step, and one for each tile, and announces those of the `samples` that will be predicted. Raises LotusError
+    for unusable images, tiles that are too small or too large, and for what another autoencoder encoded.
+    """
+    if isinstance(image, EncodedTiles):
+        steps.more(samples * len(image.tiles))
+        whole = encode_image(model, image.whole, None, False)
+        return replace(image, whole=whole, tiles=tuple(latents.to(device_of(model)) for latents in image.tiles))
+    if isinstance(image, EncodedImage):
+        raise LotusError("This image was encoded without tiles: encode it with them, encode(image, tile=...).")
+    multiple = model.multiple
+    if tile < 2 * multiple:
+        raise LotusError(f"A tile is at least {2 * multiple} pixels large for {model.info.name}, not {tile}.")
+    tile = -(-tile // multiple) * multiple
+    if tile * tile > MAX_NETWORK_PIXELS:
+        raise LotusError(f"Tiles of {tile:,} pixels are too large: the network takes {MAX_NETWORK_PIXELS:,} in all.")
+    loaded = load_image(image)
+    height, width = loaded.rgb.shape[:2]
+    longest = resolution or max(height, width)
+    if longest <= model.info.resolution:
+        steps.begin("Encoding")
+        return encode_image(model, loaded, resolution, False, encoder)
+    frame = Frame.of(height, width, longest, multiple, limit=MAX_PIXELS)
+    grid = Grid.of(frame.padded_height, frame.padded_width, tile, model.latent_factor)
+    steps.more((1 + samples) * len(grid.corners()))
+    steps.begin("Encoding")
+    whole = encode_image(model, loaded, None, False, encoder)
+    resized = frame.resized(loaded.rgb)
+    tiles = []
+    for number, (top, left) in enumerate(grid.corners()):
+        steps.begin(f"Encoding tile {number + 1} of {len(grid.corners())}")
+        window = frame.window(resized, top, left, grid.tile_height, grid.tile_width)
+        tiles.append(model.encode(window.to(device_of(model)), encoder=encoder))
+    return EncodedTiles(whole, frame, grid, tuple(tiles))
 
 
 def encoder_digest(model: LotusModel, encoder: Decoder = "exact") -> str | None:

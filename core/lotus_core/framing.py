@@ -31,10 +31,19 @@ class Frame:
     reference: bool
 
     @classmethod
-    def of(cls, height: int, width: int, resolution: int, multiple: int, reference: bool = False) -> Frame:
+    def of(
+        cls,
+        height: int,
+        width: int,
+        resolution: int,
+        multiple: int,
+        reference: bool = False,
+        *,
+        limit: int = MAX_NETWORK_PIXELS,
+    ) -> Frame:
         """The frame of a height×width photo whose longest edge the network sees as `resolution` pixels (0: as it is).
 
-        Raises LotusError where the network's input would be too small or too large to work on.
+        Raises LotusError where the network's input would be too small, or larger than `limit` pixels.
         """
         if resolution != 0 and resolution < MIN_RESOLUTION:
             raise LotusError(f"The resolution is 0 (the image's own) or at least {MIN_RESOLUTION}, not {resolution}.")
@@ -45,21 +54,30 @@ class Frame:
         else:
             size = (max(round(height * scale), 1), max(round(width * scale), 1))
             padded = (_up_to(size[0], multiple), _up_to(size[1], multiple))
-        if padded[0] * padded[1] > MAX_NETWORK_PIXELS:
+        if padded[0] * padded[1] > limit:
+            cure = " or tiles (--tile 768)" if limit == MAX_NETWORK_PIXELS else ""
             raise LotusError(
-                f"A network input of {padded[1]:,}×{padded[0]:,} pixels is too large (at most {MAX_NETWORK_PIXELS:,}"
-                " pixels): choose a lower resolution."
+                f"A network input of {padded[1]:,}×{padded[0]:,} pixels is too large (at most {limit:,} pixels): choose"
+                f" a lower resolution{cure}."
             )
         return cls(height, width, *size, *padded, reference)
 
     def to_network(self, rgb: np.ndarray) -> torch.Tensor:
         """float32 H×W×3 in [0, 1] to float32 1×3×padded_height×padded_width in [−1, 1], on the CPU."""
+        return self.window(self.resized(rgb), 0, 0, self.padded_height, self.padded_width)
+
+    def resized(self, rgb: np.ndarray) -> torch.Tensor:
+        """float32 H×W×3 to 1×3×network_height×network_width, on the CPU; without a copy where that is the same size."""
         image = torch.from_numpy(rgb).permute(2, 0, 1)[None]
         size = (self.network_height, self.network_width)
-        if image.shape[-2:] != size:
-            image = functional.interpolate(image, size, mode="bilinear", antialias=True)
-        image = image * 2 - 1
-        below, right = self.padded_height - self.network_height, self.padded_width - self.network_width
+        if image.shape[-2:] == size:
+            return image
+        return functional.interpolate(image, size, mode="bilinear", antialias=True)
+
+    def window(self, resized: torch.Tensor, top: int, left: int, height: int, width: int) -> torch.Tensor:
+        """height×width pixels of the padded network input, in [−1, 1], out of what `resized` gave."""
+        image = resized[..., top : top + height, left : left + width] * 2 - 1
+        below, right = height - image.shape[-2], width - image.shape[-1]
         return functional.pad(image, (0, right, 0, below), mode="replicate")
 
     def from_network(self, values: torch.Tensor) -> torch.Tensor:

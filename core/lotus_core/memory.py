@@ -67,13 +67,16 @@ def estimate_bytes(
     nothing, because they run one after another; `at_once` is the predictor's `max_batch`. `resolution`, `tile` and
     `decoder` are those of the prediction. Within 35 % of measured peaks, and rather above than below them.
     """
-    if tile is not None:
-        height, width = min(height, tile), min(width, tile)
-    longest = model.info.resolution if resolution is None else resolution
-    if tile is not None and longest > max(height, width):
-        longest = 0
-    frame = Frame.of(height, width, longest, model.multiple)
-    return network_bytes(model, frame.padded_height, frame.padded_width, min(at_once, samples), decoder, memory)
+    own, batch = model.info.resolution, min(at_once, samples)
+    longest = own if resolution is None else resolution
+    worked_on = resolution or max(height, width)
+    whole = Frame.of(height, width, own if tile and worked_on > own else longest, model.multiple)
+    needed = network_bytes(model, whole.padded_height, whole.padded_width, batch, decoder, memory)
+    if tile and worked_on > own:
+        edges = (min(tile, round(size * worked_on / max(height, width))) for size in (height, width))
+        tall, wide = (-(-edge // model.multiple) * model.multiple for edge in edges)
+        needed = max(needed, network_bytes(model, tall, wide, 1, decoder, memory))
+    return needed
 
 
 def network_bytes(

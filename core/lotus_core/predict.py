@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 import torch
 
+from .encoding import Encoded, EncodedTiles, ImageSource, as_list, encode_image, encode_tiles, encoder_digest
 from .encoding import EncodedImage as EncodedImage
-from .encoding import ImageSource, as_list, encode_image, encoder_digest
 from .errors import LotusError
 from .fast_decoder import centre, decoder_psnr
 from .maps import Depth, Normals, Uncertainty
@@ -19,9 +19,9 @@ from .maps.depth import Space
 from .maps.normals import Convention
 from .memory import with_retry
 from .model import Decoder, LotusModel
-from .progress import Cancel, Progress, Steps
+from .progress import Cancel, Progress, Steps, part
 from .running import KeptTensors, MeanAngle, MeanDirection, RunningSpread, unit
-from .sampling import Draws, decoded_samples
+from .sampling import Draws, decoded_samples, tiled_samples
 
 Map = TypeVar("Map")
 
@@ -38,8 +38,14 @@ class LotusPredictor:
         max_batch: noise samples that `uncertainty` runs at once (None: 1). More take more memory.
 
     `depth`, `normal`, `uncertainty` and `reconstruct` share these arguments:
-        images: a path, PIL image, array, tensor or EncodedImage; or a list of them, or an array with a batch axis.
+        images: a path, PIL image, array, tensor or what `encode` gave; or a list of them, or an array with a batch
+            axis. What is encoded already keeps its resolution, tile, reference and encoder.
         resolution: longest edge that the network sees, None for the checkpoint's own, 0 for the image's own size.
+        tile: edge of tiles, in pixels, for detail in large images and memory that does not grow with them (not in
+            `reconstruct`); None or 0 for none. The network sees the whole image at the checkpoint's own resolution, and
+            tiles of it at `resolution` (None: the image's own size), which overlap by a quarter; each tile is fitted to
+            the whole (`tiling`). An image that is not larger than the checkpoint's own resolution needs no tiles and
+            gets none. LotusError for tiles below two of `LotusModel.multiple`, and together with `reference`.
         seed, index: image number i of a list draws its noise from (seed, index + i), on the CPU, so the result does not
             depend on the rest of the list, nor the noise on the device. Images pass the network one at a time:
             a list gives to the bit what its images give alone.
@@ -82,6 +88,7 @@ class LotusPredictor:
         reference: bool = False,
         *,
         index: int = 0,
+        tile: int | None = None,
         decoder: Decoder = "exact",
         encoder: Decoder = "exact",
         progress: Progress | None = None,
@@ -91,7 +98,7 @@ class LotusPredictor:
         self._require_task("depth")
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Depth:
-            encoded = self._encoded(image, resolution, reference, encoder, steps)
+            encoded = self._encoded(image, resolution, tile, reference, encoder, steps)
             return self._depth_map(next(self._samples(encoded, Draws(seed, number), decoder, steps)), encoded)
 
         return self._each(images, predict, index, 3, progress, cancel)
@@ -104,6 +111,7 @@ class LotusPredictor:
         reference: bool = False,
         *,
         index: int = 0,
+        tile: int | None = None,
         decoder: Decoder = "exact",
         encoder: Decoder = "exact",
         progress: Progress | None = None,
@@ -113,7 +121,7 @@ class LotusPredictor:
         self._require_task("normal")
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Normals:
-            encoded = self._encoded(image, resolution, reference, encoder, steps)
+            encoded = self._encoded(image, resolution, tile, reference, encoder, steps)
             return self._normal_map(next(self._samples(encoded, Draws(seed, number), decoder, steps)), encoded)
 
         return self._each(images, predict, index, 3, progress, cancel)
@@ -127,6 +135,7 @@ class LotusPredictor:
         *,
         samples: int = 10,
         index: int = 0,
+        tile: int | None = None,
         decoder: Decoder = "exact",
         encoder: Decoder = "exact",
         progress: Progress | None = None,
@@ -151,7 +160,7 @@ class LotusPredictor:
         is_depth = self.model.info.task == "depth"
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Uncertainty:
-            encoded = self._encoded(image, resolution, reference, encoder, steps)
+            encoded = self._encoded(image, resolution, tile, reference, encoder, steps, samples)
             at_once = 1 if self.model.memory == "least" else self._max_batch or 1
             draws = Draws(seed, number, samples, at_once)
             if is_depth:
@@ -189,7 +198,9 @@ class LotusPredictor:
         """The image itself as the detail preserver's task gives it back: float32 H×W×3 RGB in [0, 1]."""
 
         def predict(image: ImageSource, number: int, steps: Steps) -> np.ndarray:
-            encoded = self._encoded(image, resolution, reference, encoder, steps)
+            encoded = self._encoded(image, resolution, None, reference, encoder, steps)
+            if isinstance(encoded, EncodedTiles):
+                raise LotusError("An image encoded in tiles cannot be reconstructed: encode it without.")
             draws = Draws(seed, number)
             decoded = next(decoded_samples(self.model, encoded, draws, steps, "reconstruct", decoder))
             picture = encoded.frame.from_network((decoded / 2 + 0.5).clamp(0, 1)).clamp(0, 1)
@@ -197,22 +208,45 @@ class LotusPredictor:
 
         return self._each(images, predict, index, 3, progress, cancel)
 
+    @overload
+    def encode(
+        self, image: ImageSource, resolution: int | None = ..., reference: bool = ..., *, encoder: Decoder = ...
+    ) -> EncodedImage: ...
+
+    @overload
+    def encode(
+        self,
+        image: ImageSource,
+        resolution: int | None = ...,
+        reference: bool = ...,
+        *,
+        tile: int | None = ...,
+        encoder: Decoder = ...,
+        progress: Progress | None = ...,
+        cancel: Cancel | None = ...,
+    ) -> Encoded: ...
+
     def encode(
         self,
         image: ImageSource,
         resolution: int | None = None,
         reference: bool = False,
         *,
+        tile: int | None = None,
         encoder: Decoder = "exact",
-    ) -> EncodedImage:
-        """Encode one image for several predictions; its resolution is settled here."""
-        steps = Steps(1, self._progress, self._cancel)
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Encoded:
+        """Encode one image for several predictions; its resolution and tiles are settled here."""
+        steps = Steps(1, progress or self._progress, cancel or self._cancel)
         self.notes = []
         with torch.no_grad():
-            work = partial(self._encoded, image, resolution, reference, encoder, steps)
+            work = partial(self._encoded, image, resolution, tile, reference, encoder, steps, 0)
             encoded = with_retry(self.model, work, self.notes)
         steps.finish()
-        return replace(encoded, encoder=encoded.encoder or encoder_digest(self.model, encoder))
+        whole = encoded.whole if isinstance(encoded, EncodedTiles) else encoded
+        whole = replace(whole, encoder=whole.encoder or encoder_digest(self.model, encoder))
+        return replace(encoded, whole=whole) if isinstance(encoded, EncodedTiles) else whole
 
     def _each(
         self,
@@ -225,28 +259,45 @@ class LotusPredictor:
     ) -> OneOrMany:
         many = as_list(images)
         todo = [cast(ImageSource, images)] if many is None else many
-        steps = Steps(len(todo) * steps_each, progress or self._progress, cancel or self._cancel)
+        progress, cancel = progress or self._progress, cancel or self._cancel
         self.notes = []
+        results = []
         with torch.no_grad():
-            results = [
-                with_retry(self.model, partial(predict, image, index + number, steps), self.notes)
-                for number, image in enumerate(todo)
-            ]
-        steps.finish()
+            for number, image in enumerate(todo):
+                steps = Steps(steps_each, part(progress, number, len(todo)), cancel)
+                results.append(with_retry(self.model, partial(predict, image, index + number, steps), self.notes))
+        Steps(0, progress).finish()
         return results[0] if many is None else results
 
     def _encoded(
-        self, image: ImageSource, resolution: int | None, reference: bool, encoder: Decoder, steps: Steps
-    ) -> EncodedImage:
+        self,
+        image: ImageSource,
+        resolution: int | None,
+        tile: int | None,
+        reference: bool,
+        encoder: Decoder,
+        steps: Steps,
+        samples: int = 1,
+    ) -> Encoded:
+        if tile and reference:
+            raise LotusError("The original code knows no tiles: choose them or its arithmetic (reference).")
+        if tile or isinstance(image, EncodedTiles):
+            return encode_tiles(self.model, image, resolution, tile or 0, encoder, steps, samples)
         steps.begin("Encoding")
         return encode_image(self.model, image, resolution, reference, encoder)
 
-    def _samples(self, encoded: EncodedImage, draws: Draws, decoder: Decoder, steps: Steps) -> Iterator[torch.Tensor]:
+    def _samples(self, encoded: Encoded, draws: Draws, decoder: Decoder, steps: Steps) -> Iterator[torch.Tensor]:
         """One finished map after another, C×H×W float32 on the CPU at the photo's size: depth 1×H×W, normals 3×H×W."""
         frame = encoded.frame
         one_channel = self.model.info.task == "depth" and not frame.reference
         inspect = self._compare_decoders if decoder == "fast" and self.fast_decoder_psnr is None else None
-        for decoded in decoded_samples(self.model, encoded, draws, steps, "annotation", decoder, one_channel, inspect):
+        if isinstance(encoded, EncodedTiles):
+            decoded_maps = tiled_samples(self.model, encoded, draws, steps, decoder, inspect)
+        else:
+            decoded_maps = decoded_samples(
+                self.model, encoded, draws, steps, "annotation", decoder, one_channel, inspect
+            )
+        for decoded in decoded_maps:
             if self.model.info.task == "normal":
                 yield unit(frame.from_network(decoded.clamp(-1, 1) if frame.reference else decoded)[0])
             elif frame.reference:
@@ -257,12 +308,12 @@ class LotusPredictor:
     def _compare_decoders(self, latents: torch.Tensor) -> None:
         self.fast_decoder_psnr = decoder_psnr(self.model, centre(latents[:1]))
 
-    def _depth_map(self, values: torch.Tensor, encoded: EncodedImage) -> Depth:
+    def _depth_map(self, values: torch.Tensor, encoded: Encoded) -> Depth:
         space = self.model.info.space
         assert space is not None  # ModelInfo lets no depth model be without
         return Depth(values[0].numpy(), cast(Space, space), encoded.valid)
 
-    def _normal_map(self, values: torch.Tensor, encoded: EncodedImage) -> Normals:
+    def _normal_map(self, values: torch.Tensor, encoded: Encoded) -> Normals:
         if encoded.valid is not None:
             values = values * torch.from_numpy(encoded.valid)  # a zero normal is an unknown one
         vectors = values.permute(1, 2, 0).contiguous().numpy()

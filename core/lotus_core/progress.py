@@ -13,6 +13,14 @@ Cancel = Callable[[], bool]
 """Polled between steps; returning True stops the work with `Cancelled`."""
 
 
+def part(progress: Progress | None, index: int, count: int, label: str = "") -> Progress | None:
+    """The progress of step `index` of `count` equal ones, as a Progress of its own."""
+    if progress is None:
+        return None
+    prefix = f"{label}: " if label else ""
+    return lambda fraction, text: progress((index + fraction) / count, prefix + text)
+
+
 class Steps:
     """Counts equal steps: each `begin` polls for cancellation and reports how far the steps before it have come."""
 
@@ -29,6 +37,10 @@ class Steps:
         if self._progress is not None:
             self._progress(min(self._begun / self._total, 1.0), text)
         self._begun += steps
+
+    def more(self, steps: int) -> None:
+        """There are so many more steps than was said: call it before the first `begin`, or the bar runs backwards."""
+        self._total += steps
 
     def finish(self, text: str = "Done") -> None:
         """Report that everything is done."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .encoding import EncodedImage
+from .encoding import EncodedImage, EncodedTiles
 from .errors import LotusError
 from .model import Decoder, LotusModel
 from .progress import Steps
+from .running import unit
+from .tiling import fitted, window
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,68 @@ def decoded_samples(
         if inspect is not None:
             inspect(predicted)
         steps.begin("Decoding", len(numbers))
-        decoded = model.decode(predicted, decoder=decoder, mean=mean).float().cpu()
-        if not bool(torch.isfinite(decoded).all()):
-            full = predicted.dtype == torch.float32
-            cure = "its weights are damaged" if full else "load it with dtype float32"
-            raise LotusError(f"{model.info.name} gave NaN or infinite values in {predicted.dtype}: {cure}.")
-        yield from decoded.split(1)
+        yield from _decoded(model, predicted, decoder, mean).split(1)
+
+
+def _decoded(model: LotusModel, predicted: torch.Tensor, decoder: Decoder, mean: bool) -> torch.Tensor:
+    decoded = model.decode(predicted, decoder=decoder, mean=mean).float().cpu()
+    if not bool(torch.isfinite(decoded).all()):
+        full = predicted.dtype == torch.float32
+        cure = "its weights are damaged" if full else "load it with dtype float32"
+        raise LotusError(f"{model.info.name} gave NaN or infinite values in {predicted.dtype}: {cure}.")
+    return decoded
+
+
+def tiled_samples(
+    model: LotusModel,
+    encoded: EncodedTiles,
+    draws: Draws,
+    steps: Steps,
+    decoder: Decoder = "exact",
+    inspect: Callable[[torch.Tensor], None] | None = None,
+) -> Iterator[torch.Tensor]:
+    """As `decoded_samples`, at the size of the tiles' frame: each sample of the whole image with the tiles' detail.
+
+    Depth 1×1×H×W, normals 1×3×H×W, of unit length before they blend. Noise is one field over all tiles, so that two
+    see the same where they overlap. Begins a step for each tile and sample. One sample is in memory at a time, as large
+    as the frame, and one tile.
+    """
+    depth = model.info.task == "depth"
+    frame, grid = encoded.frame, encoded.grid
+    factor, corners = model.latent_factor, grid.corners()
+    wholes = decoded_samples(model, encoded.whole, draws, steps, "annotation", decoder, depth, inspect)
+    for number, decoded in enumerate(wholes):
+        seen = encoded.whole.frame
+        whole = decoded[0, :, : seen.network_height, : seen.network_width]
+        whole = whole if depth else unit(whole)
+        canvas = torch.zeros(1, whole.shape[0], frame.padded_height, frame.padded_width)
+        noise = None
+        if model.variant == "g":
+            shape = (1, model.latent_channels, frame.padded_height // factor, frame.padded_width // factor)
+            noise = draw_noise(draws.seed, draws.index, number, shape)
+        for count, (top, left) in enumerate(corners):
+            steps.begin(f"Predicting tile {count + 1} of {len(corners)}")
+            latents = encoded.tiles[count]
+            part = None
+            if noise is not None:
+                y, x = top // factor, left // factor
+                part = noise[..., y : y + latents.shape[2], x : x + latents.shape[3]].to(latents.device)
+            height = min(grid.tile_height, frame.network_height - top)
+            width = min(grid.tile_width, frame.network_width - left)
+            tile = _decoded(model, model(latents, part), decoder, depth)[0, :, :height, :width]
+            around = window(whole, (frame.network_height, frame.network_width), top, left, height, width)
+            valid = _valid(encoded, top, left, height, width)
+            tile = fitted(tile if depth else unit(tile), around, valid, affine=depth)
+            share = torch.from_numpy(grid.weights(top, left)[:height, :width])
+            canvas[0, :, top : top + height, left : left + width].addcmul_(tile, share)
+        yield canvas
+
+
+def _valid(encoded: EncodedTiles, top: int, left: int, height: int, width: int) -> np.ndarray | None:
+    """The window's pixels, of those that are not transparent."""
+    if encoded.valid is None:
+        return None
+    frame = encoded.frame
+    rows = (np.arange(top, top + height) + 0.5) * frame.height / frame.network_height
+    columns = (np.arange(left, left + width) + 0.5) * frame.width / frame.network_width
+    return encoded.valid[np.ix_(rows.astype(int), columns.astype(int))]

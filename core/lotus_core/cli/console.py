@@ -37,14 +37,6 @@ def complain(reason: object) -> None:
     print("lotus:", " ".join(str(reason).split()), file=sys.stderr)
 
 
-def part(progress: Progress | None, index: int, count: int, label: str = "") -> Progress | None:
-    """The progress of step `index` of `count` equal ones, as a Progress of its own."""
-    if progress is None:
-        return None
-    prefix = f"{label}: " if label else ""
-    return lambda fraction, text: progress((index + fraction) / count, prefix + text)
-
-
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of text in aligned columns, the first row being the heading."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

@@ -7,7 +7,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from .console import Stopwatch, part, progress_bar
+from ..progress import part
+from .console import Stopwatch, progress_bar
 from .options import add_quiet
 from .outputs import OutputFolder
 from .predict import write_maps, write_record
@@ -33,7 +34,7 @@ def add(commands: Any) -> None:
     )
     add_quiet(parser)
     parser.set_defaults(run=run, res=None, seed=0, samples=DEFAULT_SAMPLES, device="auto", dtype="auto", space=None)
-    parser.set_defaults(reference=False, format="png", fast_decoder=None, fast_encoder=False)
+    parser.set_defaults(reference=False, tile=None, format="png", fast_decoder=None, fast_encoder=False)
 
 
 def run(args: argparse.Namespace) -> None:

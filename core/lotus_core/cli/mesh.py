@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
-from .console import Stopwatch, part, progress_bar
+from ..progress import part
+from .console import Stopwatch, progress_bar
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
-from .options import add_fast_options, add_model_options, add_quiet, whole
+from .options import add_fast_options, add_model_options, add_quiet, add_tile, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_MODELS, Predictors
 from .record import choose_camera, photo_pixels, versions
@@ -45,6 +46,7 @@ def add(commands: Any) -> None:
     )
     several.add_argument("--voxels", type=whole(8), metavar="N", help="along the longest side (default: 192)")
     add_model_options(parser)
+    add_tile(parser)
     add_fast_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)

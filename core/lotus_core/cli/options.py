@@ -18,6 +18,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--reference", action="store_true", help="the arithmetic of the paper's code, for comparisons")
 
 
+def add_tile(parser: argparse.ArgumentParser) -> None:
+    """--tile, for the commands that predict maps of photos."""
+    parser.add_argument(
+        "--tile",
+        type=whole(0),
+        metavar="N",
+        help="more detail in large photos: --res (default: the photo's size) in overlapping tiles of N pixels",
+    )
+
+
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """--quiet: neither progress nor results on the terminal."""
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")

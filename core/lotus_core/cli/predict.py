@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, LotusError
-from ..progress import Progress
-from .console import Stopwatch, complain, part, progress_bar
-from .options import add_fast_options, add_model_options, add_quiet, distinct_stems, whole
+from ..progress import Progress, part
+from .console import Stopwatch, complain, progress_bar
+from .options import add_fast_options, add_model_options, add_quiet, add_tile, distinct_stems, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_SAMPLES, MAPS, Predictors
 from .record import choose_camera, versions
@@ -45,6 +45,7 @@ def add(commands: Any) -> None:
         "--samples", type=whole(2), default=DEFAULT_SAMPLES, metavar="N", help="for uncertainty (default: %(default)s)"
     )
     add_model_options(parser)
+    add_tile(parser)
     add_fast_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)

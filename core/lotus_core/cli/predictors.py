@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
-from ..progress import Cancel, Progress
-from .console import part
+from ..progress import Cancel, Progress, part
 from .options import check_fast
 
 if TYPE_CHECKING:
@@ -27,7 +26,8 @@ class Predictors:
     """Loaded models for the wanted maps.
 
     Args:
-        args: parsed arguments: those of `options.add_model_options`, and `samples` where uncertainty is wanted.
+        args: parsed arguments: those of `options.add_model_options` and `add_tile`, and `samples` where uncertainty is
+            wanted.
         names: models as the user named them, at most one for each kind of map.
         maps: which of MAPS are wanted; None for what the named models predict (depth, if none is named).
         also: more maps that are wanted besides.
@@ -80,12 +80,23 @@ class Predictors:
         encoded: dict[Any, Any] = {}  # what decides the latents → encoded image: all maps share an encoding that can
         maps = {}
         for index, map_ in enumerate(self.maps):
-            kind, report = self.kind_of[map_], part(progress, index, len(self.maps), map_)
+            kind = self.kind_of[map_]
             predictor = self._predictors[kind]
             model = self.models[kind]
-            key = (encoder_digest(model, encoder), self._resolution(model), model.multiple, model.latent_factor)
+            # With tiles the model's own resolution counts as well: the whole image is seen at it.
+            sizes = (self._resolution(model), model.info.resolution if self._args.tile else None)
+            key = (encoder_digest(model, encoder), *sizes, model.multiple, model.latent_factor)
+            report = part(progress, index, len(self.maps), map_)
             if key not in encoded:
-                encoded[key] = predictor.encode(image, self._args.res, self._args.reference, encoder=encoder)
+                encoded[key] = predictor.encode(
+                    image,
+                    self._args.res,
+                    self._args.reference,
+                    tile=self._args.tile,
+                    encoder=encoder,
+                    progress=part(report, 0, 2),
+                )
+                report = part(report, 1, 2)
             make: Callable[..., Depth | Normals | Uncertainty] = getattr(predictor, map_)
             samples = {"samples": self._args.samples} if map_ == "uncertainty" else {}
             maps[map_] = make(
@@ -99,7 +110,9 @@ class Predictors:
         return maps
 
     def _resolution(self, model: LotusModel) -> int:
-        return model.info.resolution if self._args.res is None else self._args.res
+        """As the network sees an image, or its tiles; 0 for the image's own size."""
+        own = 0 if self._args.tile else model.info.resolution
+        return own if self._args.res is None else self._args.res
 
     def describe(self, map_: str) -> dict[str, Any]:
         """What the record of an image says about the origin of a map."""
@@ -110,6 +123,7 @@ class Predictors:
             "resolution": self._resolution(model),
             "device": str(model.prompt_embeds.device),
             "dtype": str(model.prompt_embeds.dtype).removeprefix("torch."),
+            **({"tile": self._args.tile} if self._args.tile else {}),
             **self._fast(self.kind_of[map_]),
         }
 
