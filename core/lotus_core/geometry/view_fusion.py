@@ -17,14 +17,16 @@ def fuse_to_points(
 ) -> Mesh:
     """One point cloud of all views: points that at least `agree` other views confirm, merged on a grid of `spacing`.
 
-    A confirmed point moves to the middle of where the views see it. tolerance: relative difference of depth that still
-    confirms. spacing: world units; default 1/300 of the extent. Returns a mesh without faces, with "color" where every
-    view has a photo. Raises LotusError when no point is confirmed.
+    A view that cannot see a point, because it lies outside its picture or behind what it shows, neither confirms nor
+    contradicts it: of a point in sight of fewer than `agree` other views, all of those must confirm it. A confirmed
+    point moves to the middle of where the views see it. tolerance: relative difference of depth that still confirms.
+    spacing: world units; default 1/300 of the extent. Returns a mesh without faces, with "color" where every view has a
+    photo. Raises LotusError when no point is left.
     """
     points, colours = [], []
     for view in views:
         cloud = view.world_points()[view.valid]
-        votes, total = np.zeros(len(cloud), int), cloud.copy()
+        votes, in_sight, total = np.zeros(len(cloud), int), np.zeros(len(cloud), int), cloud.copy()
         for other in views:
             if other is not view:
                 sight = other.look_at(cloud)
@@ -32,14 +34,15 @@ def fuse_to_points(
                 confirmed = np.abs(ratio - 1) < tolerance
                 eye = other.image.camera_to_world[:3, 3]
                 votes += confirmed
+                in_sight += ratio > 1 - tolerance
                 total += np.where(confirmed[:, None], eye + (cloud - eye) * ratio[:, None], 0)
-        keep = votes >= min(agree, len(views) - 1)
+        keep = votes >= np.minimum(agree, in_sight)
         points.append(total[keep] / (1 + votes[keep, None]))
         if view.photo is not None:
             colours.append(view.photo[view.valid][keep])
     everything = np.concatenate(points)
     if len(everything) == 0:
-        raise LotusError("No point is confirmed by a second view; check the poses or raise the tolerance.")
+        raise LotusError("No point is confirmed by the other views; check the poses or raise the tolerance.")
     if spacing is None:
         spacing = float(np.ptp(everything, axis=0).max()) / 300 or 1.0
     cell = np.floor((everything - everything.min(axis=0)) / spacing).astype(np.int64)
