@@ -10,7 +10,8 @@ import pytest
 from lotus_core.errors import LotusError
 from lotus_core.geometry import Camera, SceneOptions, build_scene
 from lotus_core.geometry.baking import ambient_occlusion, curvature_map
-from lotus_core.geometry.fusion import fuse_normals, sharpen_edges, smooth_depth
+from lotus_core.geometry.edges import sharpen_edges
+from lotus_core.geometry.fusion import fuse_normals, smooth_depth
 from lotus_core.geometry.grid import fill_holes
 from lotus_core.geometry.integration import integrate_normals
 from lotus_core.geometry.slopes import normals_from_depth

@@ -7,37 +7,15 @@ import numpy as np
 from ..errors import LotusError
 from ..maps.normals import Normals
 from .camera import Camera
-from .filters import fill_outside, gaussian_filter, maximum_filter, minimum_filter
+from .edges import edge_radius, sharpen_edges
+from .filters import fill_outside, gaussian_filter, maximum_filter
 from .poisson import solve_constant, solve_weighted
 from .slopes import slopes
 
 DEFAULT_WAVELENGTH = 0.1  # of the longer side: shapes larger than this stay as the depth map has them
 EDGE_SLOPE = 0.01  # relative change per pixel by which depth and normals may disagree before it is an edge
 _SMOOTHING = 1.0  # pixels: hides the steps of 8-bit depth from the search for edges
-_EDGE_RANGE = 0.2  # relative range of distances within the window that makes it an edge
-_RAMP = 1.7  # a plane's range doubles with the window, an edge's hardly grows
-_BETWEEN = 0.1  # of that range: closer to one of the sides, a pixel is already on it
-
-
-def sharpen_edges(z: np.ndarray, radius: int = 2, where: np.ndarray | None = None) -> np.ndarray:
-    """Put the pixels of a soft depth edge on its near or its far side, float32 H×W.
-
-    Networks and resizing leave a ramp of in-between distances at silhouettes, which a mesh would show as skirts. Within
-    `radius` pixels of a strong edge, a pixel that lies between both sides takes the side that is closer in disparity
-    (a blur in disparity crosses the middle where the edge was). Sharp edges and slanted surfaces stay as they are.
-    z: H×W > 0. where: bool H×W, the pixels that may move; without it, those whose surroundings are no plane.
-    """
-    z = np.asarray(z, np.float32)
-    disparity = 1 / z
-    window = 2 * radius + 1
-    far, near = minimum_filter(disparity, window), maximum_filter(disparity, window)
-    middle = (near - disparity > _BETWEEN * (near - far)) & (disparity - far > _BETWEEN * (near - far))
-    if where is None:
-        wide = 4 * radius + 1
-        span = maximum_filter(disparity, wide) - minimum_filter(disparity, wide)
-        where = span <= _RAMP * (near - far)
-    soft = middle & where & (near > far * np.float32(1 + _EDGE_RANGE))
-    return np.where(soft, 1 / np.where(near - disparity < disparity - far, near, far), z)
+_SCALE = 640  # pixels of the longer side for which EDGE_SLOPE finds edges that are still soft
 
 
 def fuse_normals(
@@ -50,6 +28,7 @@ def fuse_normals(
     sharpen: bool = True,
     depth_weight: np.ndarray | None = None,
     normal_weight: np.ndarray | None = None,
+    photo: np.ndarray | None = None,
 ) -> np.ndarray:
     """Depth with the detail of the normals, float32 H×W.
 
@@ -57,7 +36,8 @@ def fuse_normals(
     edges (normals know nothing of a jump), and the depth itself as an anchor for everything longer than `wavelength`
     (fraction of the longer side). One pair of cosine transforms; with a depth weight, a few pairs.
 
-    z: H×W > 0. sharpen: `sharpen_edges` first. depth_weight, normal_weight: H×W in [0, 1], 1 = sure (see
+    z: H×W > 0. sharpen: `sharpen_edges` first, with the photo (uint8 H×W×3) if there is one. depth_weight,
+    normal_weight: H×W in [0, 1], 1 = sure (see
     `uncertainty_weight`). Pixels outside `valid` come back unchanged.
     Raises LotusError for sizes that differ, distances that are not positive and finite, or an empty mask.
     """
@@ -72,8 +52,9 @@ def fuse_normals(
     steps = _pair(p, q)
     conflict = _conflict(log_z, steps)
     if sharpen:
-        torn = maximum_filter(conflict, 5) > EDGE_SLOPE
-        log_z = np.log(sharpen_edges(np.exp(log_z), where=torn))
+        radius = edge_radius(log_z.shape)
+        torn = maximum_filter(conflict, 2 * radius + 1) > EDGE_SLOPE * min(1.0, _SCALE / max(log_z.shape))
+        log_z = np.log(sharpen_edges(np.exp(log_z), radius, torn, photo))
         conflict = _conflict(log_z, steps)
     trust /= 1 + (conflict / np.float32(EDGE_SLOPE)) ** 4
     across, down = (

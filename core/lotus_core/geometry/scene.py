@@ -20,8 +20,9 @@ from .baking import tangent_map
 from .calibration import calibrate
 from .camera import Camera
 from .decimate import decimate
+from .edges import sharpen_edges
 from .export import save_mesh
-from .fusion import fuse_normals, sharpen_edges, smooth_depth, uncertainty_weight
+from .fusion import fuse_normals, smooth_depth, uncertainty_weight
 from .grid import DEFAULT_CUT, fill_holes
 from .mesh import Mesh
 from .perspective import grid_mesh, point_cloud
@@ -115,7 +116,7 @@ def build_scene(
     std = None if uncertainty is None else uncertainty.std
     if options.mode == "relief":
         return _relief(depth, photo, usable_pixels(depth, uncertainty, options), std, options)
-    surface = build_surface(depth, normals, uncertainty, options)
+    surface = build_surface(depth, normals, uncertainty, options, photo)
     z, valid, camera = surface.z, surface.valid, surface.camera
     full_normals = None if normals is None else normals.to("opengl").values
     if options.mode == "points":
@@ -181,10 +182,12 @@ def build_surface(
     normals: Normals | None = None,
     uncertainty: Uncertainty | None = None,
     options: SceneOptions | None = None,
+    photo: np.ndarray | None = None,
 ) -> Surface:
     """Distances and camera of one photo: masked, refined, smoothed and scaled as the options say.
 
-    The result has the size of the depth map; maps of another size are resized to it. For hosts that build their meshes
+    The result has the size of the depth map; maps of another size are resized to it. photo: uint8, of the same size;
+    `refine` then puts depth edges where the colours change. For hosts that build their meshes
     themselves; `mode`, `cut`, `stride` and what follows from the mesh do not matter here (`cut` does for `smooth_px`).
     Raises LotusError: impossible options, no pixel left.
     """
@@ -199,7 +202,9 @@ def build_surface(
     if not valid.any():
         raise LotusError("No surface is left: every pixel is masked, sky or uncertain.")
     if options.refine:
-        z = _refine(z, normals, camera, valid, std)
+        if photo is not None:
+            camera.check_size(photo)
+        z = _refine(z, normals, camera, valid, std, photo)
     if options.smooth_px > 0 and std is not None:
         z = smooth_depth(z, std, valid, reach_px=options.smooth_px, cut=options.cut)
     scale = 1.0
@@ -282,11 +287,17 @@ def _camera(
 
 
 def _refine(
-    z: np.ndarray, normals: Normals | None, camera: Camera, valid: np.ndarray, std: np.ndarray | None
+    z: np.ndarray,
+    normals: Normals | None,
+    camera: Camera,
+    valid: np.ndarray,
+    std: np.ndarray | None,
+    photo: np.ndarray | None,
 ) -> np.ndarray:
     if normals is None:
-        return np.where(valid, sharpen_edges(np.where(valid, z, z[valid].max())), z)
-    return fuse_normals(z, normals, camera, valid, depth_weight=None if std is None else uncertainty_weight(std))
+        return np.where(valid, sharpen_edges(np.where(valid, z, z[valid].max()), photo=photo), z)
+    weight = None if std is None else uncertainty_weight(std)
+    return fuse_normals(z, normals, camera, valid, depth_weight=weight, photo=photo)
 
 
 def _relief(depth: Depth, photo: np.ndarray, valid: np.ndarray, std: np.ndarray | None, options: SceneOptions) -> Scene:
