@@ -120,11 +120,15 @@ def maps(photo: np.ndarray, rounds: int) -> str:
     predictor.fast_decoder_psnr = 0.0  # measured for the first map only: not part of the steady state
     variants: dict[str, Variant] = {
         "plain float32": lambda: plain(unet, vae, prompt, photo),
+        "plain, CPU autocast": lambda: plain(unet, vae, prompt, photo, bfloat16=True),
         "exact": lambda: predictor.depth(photo, resolution=0),
         "fast decoder": lambda: predictor.depth(photo, resolution=0, decoder="fast"),
         "small at both ends": lambda: predictor.depth(photo, resolution=0, decoder="fast", encoder="fast"),
     }
-    return ratios(alternate(variants, rounds), "plain float32")
+    if auto_dtype(CPU, FULL_SIZE) != torch.bfloat16:
+        del variants["plain, CPU autocast"]  # emulated, minutes an image: `autocast` measures it once
+    seconds = alternate(variants, rounds)
+    return "\n\n".join(ratios(seconds, base) for base in variants if base.startswith("plain"))
 
 
 def uncertainty(photo: np.ndarray, rounds: int, samples: int = 10) -> str:

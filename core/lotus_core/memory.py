@@ -145,8 +145,15 @@ def ran_out(error: BaseException) -> bool:
     )
 
 
+def take_less(model: LotusModel) -> None:
+    """Everything in small pieces from now on; on a GPU, the weights too leave it while they are not needed."""
+    model.memory = "least"
+    if model.prompt_embeds.device.type != "cpu" and not model.compiled:
+        model.offload()
+
+
 def with_retry(model: LotusModel, work: Callable[[], Result], notes: list[str]) -> Result:
-    """`work()`; where memory runs out, once more with `model.memory` "least", which stays.
+    """`work()`; where memory runs out, once more with less of it (`take_less`), which stays.
 
     `notes` receives a sentence about it, which is also a MemoryNotice. Raises LotusError when it still is not enough.
     """
@@ -158,7 +165,7 @@ def with_retry(model: LotusModel, work: Callable[[], Result], notes: list[str]) 
         if model.memory == "least":
             raise LotusError(NOT_ENOUGH) from None
     # Not inside `except`: until here the error's traceback kept the failed attempt's tensors alive.
-    model.memory = "least"
+    take_less(model)
     free_caches()
     note = "Memory ran out; the prediction was repeated in smaller pieces, which takes longer."
     notes.append(note)

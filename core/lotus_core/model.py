@@ -16,6 +16,7 @@ from .errors import LotusError
 from .folding import CurrentTask, fold_unet, foldable
 from .memory import Memory, Strips, chunked_feed_forward, strips_for
 from .model_info import ModelInfo
+from .offload import Offloaded, offload_layers, presence
 from .tiny_strips import encode_tiny
 from .upsampling import fold_upsampling
 from .vae_strips import encode_moments
@@ -77,6 +78,7 @@ class LotusModel(nn.Module):
         self.fast_vae = None
         self.fast_name = ""
         self._folded: CurrentTask | None = None
+        self._offloaded: dict[Decoder, Offloaded] = {}  # the autoencoders
 
     def encode(
         self,
@@ -90,6 +92,10 @@ class LotusModel(nn.Module):
         Takes the mode of the posterior, or a sample of it where `sample_generator` is given (as the original code does;
         AutoencoderTiny has no posterior and ignores it). `encoder` "fast" is `fast_vae`, or LotusError without one.
         """
+        with presence(self._offloaded.get(encoder)):
+            return self._encode(images, sample_generator, encoder)
+
+    def _encode(self, images: torch.Tensor, sample_generator: torch.Generator | None, encoder: Decoder) -> torch.Tensor:
         images = images.to(next(self.vae.parameters()).dtype)
         how = self._strips(images.shape[2] * images.shape[3])
         if encoder == "fast":
@@ -113,10 +119,11 @@ class LotusModel(nn.Module):
         """
         latents = latents.to(next(self.vae.parameters()).dtype)
         how = self._strips(latents.shape[2] * latents.shape[3] * self.latent_factor**2)
-        if decoder == "fast":
-            fast = self._fast()
-            return decode_latents(fast, latents / fast.config.scaling_factor, mean, how)
-        return decode_latents(self.vae, latents / self.latent_scale, mean, how)
+        with presence(self._offloaded.get(decoder)):
+            if decoder == "fast":
+                fast = self._fast()
+                return decode_latents(fast, latents / fast.config.scaling_factor, mean, how)
+            return decode_latents(self.vae, latents / self.latent_scale, mean, how)
 
     def _strips(self, pixels: int) -> Strips:
         return "none" if torch.is_grad_enabled() else strips_for(self.memory, pixels)
@@ -193,6 +200,35 @@ class LotusModel(nn.Module):
                 self.unet.compile(backend="inductor" if compile is True else compile)
             self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._folded is not None
+
+    def offload(self) -> None:
+        """Keep the weights in the CPU's memory from now on, and each part on the device only while it computes.
+
+        The device is where the model is now. For prediction on GPUs that the weights would fill; each pass takes the
+        time to move them once. The results are the same. Doing it again changes nothing.
+
+        Raises LotusError for a compiled model.
+        """
+        if self.offloaded:
+            return
+        if self.compiled:
+            raise LotusError(f"{self.info.name} is compiled, so its weights cannot move: load it without.")
+        device = device_of(self)
+        self.eval().requires_grad_(False)
+        offload_layers(self.unet, device)
+        self._offloaded["exact"] = Offloaded(self.vae, device)
+        if self.fast_vae is not None:
+            self._offloaded["fast"] = Offloaded(self.fast_vae, device)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `fold` handed the U-Net to torch.compile."""
+        return self.unet._compiled_call_impl is not None
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether `offload` was called."""
+        return bool(self._offloaded)
 
     @property
     def folded(self) -> bool:

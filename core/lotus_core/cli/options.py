@@ -16,6 +16,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--dtype", default="auto", metavar="T", help="auto, float32, float16, bfloat16 (default: auto)")
     group.add_argument("--reference", action="store_true", help="the arithmetic of the paper's code, for comparisons")
+    group.add_argument(
+        "--offload", action="store_true", help="for small GPUs: weights stay in main memory, a layer at a time moves"
+    )
 
 
 def add_tile(parser: argparse.ArgumentParser) -> None:

@@ -153,6 +153,8 @@ def load_for_maps(name: str, args: argparse.Namespace, maps: Sequence[str]) -> L
         hints = {"task": kinds.pop() if len(kinds) == 1 else None, "space": args.space}
     model = load_model(name, args.device, args.dtype, fast_decoder=args.fast_decoder, **hints)
     model.fold()
+    if args.offload:
+        model.offload()
     return model
 
 
