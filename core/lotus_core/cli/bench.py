@@ -1,0 +1,146 @@
+"""`lotus bench`: what a prediction costs on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LotusError
+from ..progress import Progress, part
+from .console import progress_bar, table
+from .options import add_fast_options, add_model_options, add_quiet, add_tile, whole
+from .predictors import DEFAULT_MODELS, load_for_maps
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..measure import Cost
+    from ..model import LotusModel
+
+HEADING = ("pixels", "what", "seconds", "peak memory", "TFLOP", "of matrix peak")
+
+
+def add(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "bench",
+        help="time, memory and arithmetic of a prediction on this machine",
+        description="Time, peak memory, floating-point operations and their share of the measured matrix-product peak"
+        " of a prediction: exact; with --fast-decoder; in tiles with --tile; and with --plain as diffusers builds the"
+        " networks, in the precision of the original code. The comparison with other methods is benchmarks/compare.py.",
+    )
+    parser.add_argument("--model", metavar="M", help="name, file, folder or hub id (default: the embedded depth model)")
+    parser.add_argument(
+        "--sizes", type=whole(64), nargs="+", metavar="N", help="edges of square images (default: the checkpoint's own)"
+    )
+    parser.add_argument("--rounds", type=whole(1), default=2, metavar="N", help="timed rounds (default: %(default)s)")
+    parser.add_argument("--plain", action="store_true", help="also the networks as diffusers builds them")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="add the table to a Markdown file")
+    parser.add_argument("--task", choices=("depth", "normal"), help="of a model that does not say it")
+    parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
+    add_model_options(parser)
+    add_tile(parser)
+    add_fast_options(parser)
+    add_quiet(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print, and add to the report."""
+    from ..measure import matmul_peak
+    from ..model import device_of
+
+    if args.res is not None:
+        raise LotusError("The sizes that are measured are named by --sizes: leave out --res.")
+    with progress_bar(args.quiet) as progress:
+        wanted = [args.task] if args.task else []
+        model = load_for_maps(args.model or DEFAULT_MODELS[args.task or "depth"], args, wanted)
+        device, dtype = device_of(model), next(model.unet.parameters()).dtype
+        reference = _plain(args, device, wanted) if args.plain else None
+        peak = matmul_peak(device, dtype)
+        rows: list[tuple[str, ...]] = [HEADING]
+        sizes = args.sizes or [model.info.resolution]
+        for number, size in enumerate(sizes):
+            rows += _rows(size, _costs(args, model, reference, size, part(progress, number, len(sizes))), peak)
+    words = f"{model.info.name}, {device}, {dtype}, matrix products {peak / 1e12:.2f} TFLOP/s"
+    print(f"{words}\n\n{table(rows)}")
+    if args.report:
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        lines.insert(1, "|---" * len(HEADING) + "|")
+        with args.report.open("a", encoding="utf-8") as file:
+            file.write(f"{words}\n\n" + "\n".join(lines) + "\n\n")
+
+
+def _plain(args: argparse.Namespace, device: torch.device, wanted: list[str]) -> LotusModel:
+    """The model not folded: float16 on CUDA, else float32, as the original code runs it."""
+    from ..checkpoints import load_model
+
+    name = args.model or DEFAULT_MODELS[args.task or "depth"]
+    hints = {"task": wanted[0] if wanted else None, "space": args.space} if args.task else {}
+    return load_model(name, device, "float16" if device.type == "cuda" else "float32", **hints)
+
+
+def _costs(
+    args: argparse.Namespace, model: LotusModel, plain: LotusModel | None, size: int, progress: Progress | None
+) -> dict[str, Cost]:
+    """Of every way to predict an image of size×size pixels."""
+    from ..measure import measure
+    from ..model import device_of
+    from ..predict import LotusPredictor
+
+    photo = _photo(size)
+    predictor = LotusPredictor(model)
+    predictor.fast_decoder_psnr = 0.0  # measured for the first map only: not part of the steady state
+    make = getattr(predictor, model.info.task)
+    calls: dict[str, Callable[[], object]] = {}
+    if plain is not None:
+        name = "plain, float16" if device_of(plain).type == "cuda" else "plain, float32"
+        calls[name] = partial(getattr(LotusPredictor(plain), model.info.task), photo, resolution=0)
+    calls["exact"] = partial(make, photo, resolution=0)
+    if args.fast_decoder:
+        calls["fast decoder"] = partial(make, photo, resolution=0, decoder="fast")
+    if args.fast_encoder:
+        calls["fast at both ends"] = partial(make, photo, resolution=0, decoder="fast", encoder="fast")
+    if args.tile and size > model.info.resolution:
+        calls[f"tiles of {args.tile}"] = partial(make, photo, tile=args.tile)
+    total, done = len(calls) * (args.rounds + 1), 0
+
+    def shown(name: str, call: Callable[[], object]) -> None:
+        nonlocal done
+        if progress is not None:
+            progress(done / total, f"{size}×{size}, {name}")
+        call()
+        done += 1
+
+    return measure({name: partial(shown, name, call) for name, call in calls.items()}, device_of(model), args.rounds)
+
+
+def _photo(size: int) -> Any:
+    """The bundled photo, cut to a square and brought to size×size: uint8."""
+    from importlib.resources import as_file, files
+
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    with as_file(files("lotus_core") / "assets" / "coffee.jpg") as path, Image.open(path) as image:
+        return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
+
+
+def _rows(size: int, costs: dict[str, Cost], peak: float) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, cost in costs.items():
+        share = cost.share_of(peak)
+        rows.append(
+            (
+                f"{size}×{size}",
+                name,
+                f"{cost.seconds:.2f}",
+                "not known" if cost.peak_bytes is None else f"{cost.peak_bytes / 1e9:.2f} GB",
+                "" if cost.flops is None else f"{cost.flops / 1e12:.3g}",
+                "" if share is None else f"{100 * share:.0f} %",
+            )
+        )
+    return rows
