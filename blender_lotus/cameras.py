@@ -9,6 +9,8 @@ from mathutils import Matrix
 
 from lotus_core.geometry import Camera
 
+from .materials import follow_timeline
+
 # The photo's camera looks along −z with y up; in Blender's world z is up, so all is turned to look along +y.
 PIXEL_FILTER = 0.5  # pixels
 UPRIGHT = Matrix.Rotation(math.radians(90), 4, "X")
@@ -22,6 +24,7 @@ def add_camera(name: str, camera: Camera, photo: bpy.types.Image) -> bpy.types.O
     data.show_background_images = True
     background = data.background_images.new()
     background.image = photo
+    follow_timeline(background.image_user, photo)
     background.frame_method = "STRETCH"
     background.alpha = 0.5
     data.display_size = 0.2

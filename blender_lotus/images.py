@@ -13,13 +13,20 @@ from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
 from lotus_core.maps.textures import Meaning, coded
 
+from . import sequences
 from .names import KINDS as KINDS
+from .sequences import as_data
 
 _SRGB_LINEAR_END = 0.0031308  # IEC 61966-2-1
 
 
 def pixels_of(image: bpy.types.Image) -> np.ndarray:
-    """float32 H×W×C, top row first, as stored (display-referred for 8-bit images). Raises LotusError."""
+    """float32 H×W×C, top row first, as stored (display-referred for 8-bit images); of a sequence the frame that the
+    timeline shows. Raises LotusError.
+    """
+    if image.source == "SEQUENCE":
+        with sequences.frame_image(image, bpy.context.scene.frame_current) as still:
+            return pixels_of(still)
     width, height = image.size
     channels = image.channels
     if width == 0 or height == 0 or channels == 0:
@@ -73,12 +80,6 @@ def describe(image: bpy.types.Image, meaning: Meaning, model: str = "") -> None:
     """Write into `image.lotus` which map it is."""
     image.lotus.model, image.lotus.kind = model, meaning.kind.upper()
     image.lotus.space, image.lotus.unit, image.lotus.samples = meaning.space, meaning.unit, meaning.samples
-
-
-def as_data(image: bpy.types.Image) -> None:
-    """Keep Blender from changing the numbers: no colour space, no multiplying by alpha."""
-    image.colorspace_settings.name = "Non-Color"
-    image.alpha_mode = "CHANNEL_PACKED"
 
 
 def map_of(photo: bpy.types.Image, kind: str) -> bpy.types.Image | None:

@@ -21,6 +21,7 @@ class Run(Protocol):
     text: str
     message: str
     notes: list[str]  # what the user should know although it went well
+    result: str  # what came of it, when done
 
     def step(self) -> bool: ...
     def cancel(self) -> None: ...
@@ -84,6 +85,12 @@ class Jobs:
             self._backend, self._key = _make(*key), key
         return self._backend
 
+    def known_models(self, kind: str) -> list[str]:
+        """Names of models for "depth" or "normal" that the backend has told of, when it started or was checked."""
+        info = getattr(self._backend, "info", {})
+        names = [model["name"] if isinstance(model, dict) else model for model in info.get("models", [])]
+        return [name for name in names if ("normal" in name.lower()) == (kind == "normal")]
+
     def close_backend(self) -> None:
         """Stop the backend's processes; the next run starts new ones."""
         backend, self._backend = self._backend, None
@@ -106,7 +113,7 @@ class Jobs:
         assert run is not None
         if run.state == "failed":
             self.message, self.log = run.message, run.log_tail()
-        self.notes = run.notes
+        self.notes = [*run.notes, run.result] if run.state == "done" else run.notes
 
 
 def _make(kind: str, place: str, online: bool) -> Backend:

@@ -21,6 +21,7 @@ from .properties import LotusSettings
 from .thumbnails import set_thumbnail
 
 _FAST = 384
+_SAME_SHAPE = 0.02  # of the ratio of the sides; maps may be smaller than the photo, and then rounded
 
 
 class PredictionRun:
@@ -35,6 +36,7 @@ class PredictionRun:
         self.state, self.message, self.text = "running", "", "Starting"
         self.fraction: float | None = 0.0
         self.notes: list[str] = []
+        self.result = f"{photo.name}: {', '.join(kinds)} predicted"
         self._photo_uid = photo.session_uid
         self._kinds = kinds
         self._backend = backend
@@ -194,10 +196,13 @@ def put_map(
     photo: bpy.types.Image, kind: str, value: Depth | Normals | Uncertainty, model: str = ""
 ) -> bpy.types.Image:
     """Store a map as an image of the photo. An earlier one of the same size is overwritten, so that what uses it
-    follows; one of another size is replaced wherever it is used.
+    follows; one of another size is replaced wherever it is used. Raises LotusError where the map is of another shape
+    than the photo.
     """
     old = images.map_of(photo, kind)
-    size = (value.std if isinstance(value, Uncertainty) else value.values).shape[1::-1]
+    height, width = (value.std if isinstance(value, Uncertainty) else value.values).shape[:2]
+    size = width, height
+    _check_shape(photo, kind, size)
     if old is not None and old.source != "SEQUENCE" and tuple(old.size) == size and old.is_float:
         images.write_pixels(old, *coded(value))
         images.describe(old, Meaning.of(value), model)
@@ -207,6 +212,15 @@ def put_map(
         attach(photo, kind, image)
     set_thumbnail(image, thumbnail(value))
     return image
+
+
+def _check_shape(photo: bpy.types.Image, kind: str, size: tuple[int, int]) -> None:
+    width, height = photo.size
+    if abs(size[0] * height - size[1] * width) > _SAME_SHAPE * size[1] * width:
+        raise LotusError(
+            f"The {kind} map is {size[0]}×{size[1]} pixels, which is another shape than the photo's {width}×{height}:"
+            " crop or turn one of them. (Blender does not turn photos as their EXIF data ask.)"
+        )
 
 
 def attach(photo: bpy.types.Image, kind: str, image: bpy.types.Image) -> None:

@@ -25,16 +25,19 @@ MAP_KINDS = (
 
 def is_photo(_settings: object, image: bpy.types.Image) -> bool:
     """Images that can be predicted from: no maps, no render results."""
-    return image.lotus.kind == "NONE" and image.source in {"FILE", "GENERATED", "SEQUENCE", "MOVIE"}
+    return image.lotus.kind == "NONE" and image.source in {"FILE", "GENERATED", "SEQUENCE"}
 
 
 def _models_for(task: str) -> Callable[..., list[str]]:
     """What a model field suggests while it is edited: the names that a prediction of `task` can use."""
 
     def search(_settings: object, _context: object, text: str) -> list[str]:
+        from .jobs import jobs
+
         embedded = [name for name, header in list_models().items() if header.metadata.get("task") == task]
         published = [hub_id(name) for name, meaning in PUBLISHED.items() if meaning.task == task]
-        return [name for name in embedded + published if text.lower() in name.lower()]
+        known = dict.fromkeys([*embedded, *jobs.known_models(task), *published])  # the backend's, once it has told
+        return [name for name in known if text.lower() in name.lower()]
 
     return search
 
@@ -63,7 +66,7 @@ class LotusSettings(bpy.types.PropertyGroup):
     image: PointerProperty(
         type=bpy.types.Image,
         name="Photo",
-        description="The photo, image sequence or movie to predict from",
+        description="The photo or image sequence to predict from",
         poll=is_photo,
     )
     use_depth: BoolProperty(name="Depth", description="Predict the depth map", default=True)
@@ -98,9 +101,9 @@ class LotusSettings(bpy.types.PropertyGroup):
         search=_models_for("normal"),
         search_options={"SUGGESTION"},
     )
-    frame_start: IntProperty(name="First frame", description="Of a sequence or movie, counted from 1", default=1, min=1)
+    frame_start: IntProperty(name="First frame", description="Of a sequence, counted from 1", default=1, min=1)
     frame_count: IntProperty(
-        name="Frames", description="How many frames of a sequence or movie; 0: all of them", default=0, min=0
+        name="Frames", description="How many frames of a sequence; 0: all of them", default=0, min=0
     )
 
 

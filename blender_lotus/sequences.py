@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
 
 from lotus_core.errors import LotusError
-
-from .images import as_data
 
 
 def frames_of(image: bpy.types.Image) -> list[tuple[int, Path]]:
@@ -28,10 +28,28 @@ def frames_of(image: bpy.types.Image) -> list[tuple[int, Path]]:
     return found
 
 
-def at_frame(image: bpy.types.Image, frame: int) -> Path:
-    """The file that the timeline's frame shows, the nearest one outside the sequence. Raises LotusError."""
+@contextmanager
+def frame_image(image: bpy.types.Image, frame: int) -> Iterator[bpy.types.Image]:
+    """The file that the timeline's frame shows, the nearest one outside the sequence, as an image of its own for as
+    long as the context lasts. Raises LotusError.
+    """
     files = frames_of(image)
-    return files[min(max(frame - 1, 0), len(files) - 1)][1]
+    path = files[min(max(frame - 1, 0), len(files) - 1)][1]
+    try:
+        still = bpy.data.images.load(str(path), check_existing=False)
+    except RuntimeError:
+        raise LotusError(f"{path} is not an image that Blender can read; predict it again.") from None
+    try:
+        still.colorspace_settings.name, still.alpha_mode = image.colorspace_settings.name, image.alpha_mode
+        yield still
+    finally:
+        bpy.data.images.remove(still)
+
+
+def as_data(image: bpy.types.Image) -> None:
+    """Keep Blender from changing the numbers: no colour space, no multiplying by alpha."""
+    image.colorspace_settings.name = "Non-Color"
+    image.alpha_mode = "CHANNEL_PACKED"
 
 
 def load_sequence(first: Path, name: str, frames: int, number: int) -> bpy.types.Image:

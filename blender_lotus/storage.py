@@ -14,7 +14,7 @@ import bpy
 from lotus_core.errors import LotusError
 from lotus_core.files import atomic_path
 
-from .images import as_data
+from .sequences import as_data
 
 FOLDER = "lotus_maps"
 FORMATS = {".exr": "OPEN_EXR", ".png": "PNG"}

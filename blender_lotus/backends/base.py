@@ -123,6 +123,9 @@ class Backend(Protocol):
     def start(self, job: Job) -> Task:
         """Begin a job. One at a time: another one fails while the first is running."""
 
+    def check(self) -> Task:
+        """See whether it works; the task's info says what it has."""
+
     def close(self) -> None:
         """Stop everything at once. A later `start` begins anew."""
 

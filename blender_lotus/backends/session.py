@@ -230,6 +230,8 @@ class Session:
 
     def _complete(self, task: ProcessTask, message: dict[str, Any]) -> None:
         task.info = message
+        if "models" in message:
+            self.info["models"] = message["models"]
         if "files" in message:
             try:
                 record = read_record(Path(message["record"])) if message.get("record") else {}

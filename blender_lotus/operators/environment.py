@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -20,9 +22,12 @@ WHEELS = Path(__file__).resolve().parent.parent / "wheels"  # what build.py puts
 class TaskRun:
     """A task of a backend as a run of the panel. See `jobs.Run`."""
 
-    def __init__(self, title: str, task: Task) -> None:
+    def __init__(self, title: str, task: Task, tell: Callable[[dict[str, Any]], str]) -> None:
+        """tell: says in a few words what came of the task, given its info."""
         self.title, self.task = title, task
         self.notes: list[str] = []
+        self.result = ""
+        self._tell = tell
         self._copy()
 
     def step(self) -> bool:
@@ -35,6 +40,8 @@ class TaskRun:
         task = self.task
         self.state: str = task.state
         self.fraction, self.text, self.message = task.fraction, task.text, task.message
+        if task.state == "done":
+            self.result = f"{self.title}: {self._tell(task.info)}"
 
     def cancel(self) -> None:
         """Ask to stop."""
@@ -51,7 +58,6 @@ class LOTUS_OT_create_environment(ModalRun, bpy.types.Operator):
     bl_idname = "lotus.create_environment"
     bl_label = "Create Environment"
     bl_options = {"INTERNAL"}
-    done_text = "ready"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -73,7 +79,7 @@ class LOTUS_OT_create_environment(ModalRun, bpy.types.Operator):
             online=bpy.app.online_access,
             log_folder=user_folder("logs"),
         )
-        jobs.begin(TaskRun("Environment", task))
+        jobs.begin(TaskRun("Environment", task, lambda info: _of_worker(info["environment"])))
 
 
 class LOTUS_OT_check_backend(ModalRun, bpy.types.Operator):
@@ -82,14 +88,29 @@ class LOTUS_OT_check_backend(ModalRun, bpy.types.Operator):
     bl_idname = "lotus.check_backend"
     bl_label = "Check"
     bl_options = {"INTERNAL"}
-    done_text = "works"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if preferences().backend == "FILES":
+            cls.poll_message_set("Maps that are files need no check")
+            return False
+        return super().poll(context)
 
     def start(self, _context: bpy.types.Context) -> None:
         backend = jobs.backend()
-        check = getattr(backend, "check", None)
-        if check is None:
-            raise LotusError("Files need no check.")
-        jobs.begin(TaskRun("Backend", check()))
+        if preferences().backend == "COMFYUI":
+            jobs.begin(TaskRun("ComfyUI", backend.check(), _of_comfyui))
+        else:
+            jobs.begin(TaskRun("Worker", backend.check(), _of_worker))
+
+
+def _of_worker(info: dict[str, Any]) -> str:
+    names = info.get("device_names") or info.get("devices") or [info.get("device", "")]
+    return f"works, Python {info.get('python', '?')}, torch {info.get('torch', '?')}, computes on {', '.join(names)}"
+
+
+def _of_comfyui(info: dict[str, Any]) -> str:
+    return f"version {info.get('comfyui') or 'unknown'}, {len(info['models'])} Lotus models"
 
 
 CLASSES = (LOTUS_OT_create_environment, LOTUS_OT_check_backend)

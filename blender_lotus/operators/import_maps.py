@@ -7,7 +7,9 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from .. import storage
+from lotus_core.errors import LotusError
+
+from .. import sequences, storage
 from ..jobs import jobs
 from ..prediction import focal_35mm_of, put_map
 from ..preferences import preferences
@@ -41,6 +43,13 @@ class LOTUS_OT_open_photo(bpy.types.Operator):
             return {"CANCELLED"}
         if self.sequence:
             image.source = "SEQUENCE"
+            try:
+                frames = sequences.frames_of(image)
+            except LotusError as error:
+                bpy.data.images.remove(image)
+                self.report({"ERROR"}, str(error))
+                return {"CANCELLED"}
+            image.lotus.frames, image.lotus.frame_offset = len(frames), frames[0][0] - 1
         image.lotus.focal_35mm = focal_35mm_of(image)
         context.scene.lotus.image = image
         return {"FINISHED"}

@@ -10,7 +10,7 @@ from bpy.props import StringProperty
 from lotus_core.errors import LotusError
 
 from ..context import photo_of
-from ..jobs import jobs
+from ..jobs import Run, jobs
 from ..prediction import PredictionRun
 from ..properties import is_photo
 
@@ -21,7 +21,6 @@ class ModalRun:
     """Mixin: drives `jobs.run` by a timer when invoked, and by waiting when executed by a script."""
 
     _timer = None
-    done_text = "Done"
 
     def start(self, context: bpy.types.Context) -> None:
         """Begin a run. Raises LotusError."""
@@ -36,19 +35,20 @@ class ModalRun:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """For scripts: return when it is done."""
-        if not self._begin(context):
+        run = self._begin(context)
+        if run is None:
             return {"CANCELLED"}
-        run = jobs.run
         while jobs.step():
             time.sleep(0.01)
-        return self._end(context, run)
+        return self._end(run)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         if context.window is None:
             return self.execute(context)
-        if not self._begin(context):
+        run = self._begin(context)
+        if run is None:
             return {"CANCELLED"}
-        self._run = jobs.run
+        self._run = run
         self._timer = context.window_manager.event_timer_add(INTERVAL, window=context.window)
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
@@ -60,7 +60,7 @@ class ModalRun:
             show_progress(context)
             return {"PASS_THROUGH"}
         self._release(context)
-        return self._end(context, self._run)
+        return self._end(self._run)
 
     def cancel(self, context: bpy.types.Context) -> None:
         """Blender ends the operator itself: another file is loaded, or the window closes."""
@@ -68,13 +68,13 @@ class ModalRun:
             jobs.stop()
         self._release(context)
 
-    def _begin(self, context: bpy.types.Context) -> bool:
+    def _begin(self, context: bpy.types.Context) -> Run | None:
         try:
             self.start(context)
         except LotusError as error:
             self.report({"ERROR"}, str(error))
-            return False
-        return True
+            return None
+        return jobs.run
 
     def _release(self, context: bpy.types.Context) -> None:
         if self._timer is not None:
@@ -84,12 +84,12 @@ class ModalRun:
             context.workspace.status_text_set(None)
         redraw(context)
 
-    def _end(self, _context: bpy.types.Context, run: object) -> set[str]:
+    def _end(self, run: Run) -> set[str]:
         state, message = run.state, run.message
-        for note in getattr(run, "notes", []):
+        for note in run.notes:
             self.report({"WARNING"}, note)
         if state == "done":
-            self.report({"INFO"}, f"{run.title}: {self.done_text}")
+            self.report({"INFO"}, run.result)
             return {"FINISHED"}
         if state == "failed":
             self.report({"ERROR"}, message)
@@ -104,7 +104,6 @@ class LOTUS_OT_predict(ModalRun, bpy.types.Operator):
     bl_idname = "lotus.predict"
     bl_label = "Predict"
     bl_options = {"UNDO"}
-    done_text = "maps predicted"
 
     image: StringProperty(
         name="Photo",
@@ -123,6 +122,8 @@ class LOTUS_OT_predict(ModalRun, bpy.types.Operator):
         photo = bpy.data.images.get(self.image) if self.image else photo_of(context)
         if photo is None:
             raise LotusError(f"There is no image named {self.image}; choose another photo.")
+        if photo.source == "MOVIE":
+            raise LotusError(f"{photo.name} is a movie; render it as an image sequence first, and open that.")
         if not is_photo(None, photo):
             raise LotusError(f"{photo.name} is no photo; choose an image that was loaded from a file.")
         jobs.begin(PredictionRun(photo, context.scene.lotus, jobs.backend()))
