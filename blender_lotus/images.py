@@ -36,6 +36,15 @@ def pixels_of(image: bpy.types.Image) -> np.ndarray:
     return flat.reshape(height, width, channels)[::-1]
 
 
+def size_of(photo: bpy.types.Image) -> tuple[int, int]:
+    """Width and height, also of a sequence, for which Blender itself says 0 × 0 before it has shown a frame."""
+    if photo.source == "SEQUENCE":
+        with sequences.frame_image(photo, bpy.context.scene.frame_current) as still:
+            return size_of(still)
+    width, height = photo.size
+    return width, height
+
+
 def photo_pixels(image: bpy.types.Image) -> np.ndarray:
     """uint8 H×W×3 or H×W×4, top row first, display-referred sRGB; a float image is taken as linear and encoded."""
     values = pixels_of(image)

@@ -215,7 +215,7 @@ def put_map(
 
 
 def _check_shape(photo: bpy.types.Image, kind: str, size: tuple[int, int]) -> None:
-    width, height = photo.size
+    width, height = images.size_of(photo)
     if abs(size[0] * height - size[1] * width) > _SAME_SHAPE * size[1] * width:
         raise LotusError(
             f"The {kind} map is {size[0]}×{size[1]} pixels, which is another shape than the photo's {width}×{height}:"

@@ -12,7 +12,7 @@ from lotus_core.errors import LotusError
 from lotus_core.geometry import Camera, SceneOptions, Surface, grid
 from lotus_core.maps import Depth, Normals, Uncertainty
 
-from .. import cameras, materials, meshes, surfaces
+from .. import cameras, images, materials, meshes, surfaces
 from .base import PhotoOperator, add_to_scene
 
 
@@ -205,7 +205,7 @@ def _size(values: np.ndarray) -> tuple[int, int]:
 
 def _for_photo(camera: Camera, photo: bpy.types.Image) -> Camera:
     """The camera at the photo's size (imported maps may be smaller)."""
-    width, height = photo.size
+    width, height = images.size_of(photo)
     return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
 
 

@@ -6,14 +6,12 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-MODULE = "bl_ext.dev.lotus_geometry"
+from .scenes import MODULE
 
 
 @pytest.fixture(scope="session")
@@ -23,25 +21,26 @@ def blender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         pytest.skip("Blender exists as a module for Python 3.11 and 3.13 only")
     resources = tmp_path_factory.mktemp("blender")
     os.environ["BLENDER_USER_RESOURCES"] = str(resources)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for workers: threads that wait for each other crawl on a loaded machine
     import bpy
 
-    addon_utils = importlib.import_module("addon_utils")  # importing bpy makes it known
+    from .inside import enable
 
-    repository = tmp_path_factory.mktemp("repository")
-    (repository / "lotus_geometry").symlink_to(ROOT / "blender_lotus", target_is_directory=True)
-    repos = bpy.context.preferences.extensions.repos
-    repo = repos.new(name="dev", module="dev", custom_directory=str(repository), remote_url="")
-    repo.use_custom_directory = True
-    addon_utils.enable(MODULE, default_set=True)
-    assert MODULE in bpy.context.preferences.addons
+    enable(tmp_path_factory.mktemp("repository"))
     yield bpy
-    addon_utils.disable(MODULE, default_set=True)
+    importlib.import_module("addon_utils").disable(MODULE, default_set=True)
 
 
 @pytest.fixture
-def bpy(blender: ModuleType) -> Any:
-    """An empty file, and the worker as backend on this very Python."""
+def bpy(blender: ModuleType) -> Iterator[Any]:
+    """An empty file, and the worker as backend on this very Python. A worker stays warm from test to test."""
     blender.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     preferences = blender.context.preferences.addons[MODULE].preferences
-    preferences.backend, preferences.python, preferences.place = "WORKER", sys.executable, "PACKED"
-    return blender
+    wanted = {"backend": "WORKER", "python": sys.executable, "device": "cpu", "place": "PACKED", "map_format": ".exr"}
+    for name, value in wanted.items():
+        if getattr(preferences, name) != value:  # setting it stops the worker
+            setattr(preferences, name, value)
+    yield blender
+    jobs = importlib.import_module(f"{MODULE}.jobs").jobs
+    if jobs.running:
+        jobs.stop()
