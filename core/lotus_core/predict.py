@@ -21,7 +21,7 @@ from .memory import with_retry
 from .model import Decoder, LotusModel
 from .progress import Cancel, Progress, Steps, part
 from .running import KeptTensors, MeanAngle, MeanDirection, RunningSpread, unit
-from .sampling import Draws, decoded_samples, tiled_samples
+from .sampling import Draws, NoiseSource, decoded_samples, draw_noise, tiled_samples
 
 Map = TypeVar("Map")
 
@@ -63,6 +63,7 @@ class LotusPredictor:
         notes: sentences about the last call that its caller should know, such as that memory ran out.
         fast_decoder_psnr: what the fast decoder costs in quality: PSNR in dB of its map against the exact decoder's,
             over the range of the map, on the centre of the first map that was decoded fast. None before.
+        noise: where the noise comes from; what predicts videos puts noise there that belongs from frame to frame.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class LotusPredictor:
         self._max_batch = max_batch
         self.fast_decoder_psnr: float | None = None
         self.notes: list[str] = []
+        self.noise: NoiseSource = draw_noise
 
     def depth(
         self,
@@ -99,7 +101,8 @@ class LotusPredictor:
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Depth:
             encoded = self._encoded(image, resolution, tile, reference, encoder, steps)
-            return self._depth_map(next(self._samples(encoded, Draws(seed, number), decoder, steps)), encoded)
+            draws = Draws(seed, number, source=self.noise)
+            return self._depth_map(next(self._samples(encoded, draws, decoder, steps)), encoded)
 
         return self._each(images, predict, index, 3, progress, cancel)
 
@@ -122,7 +125,8 @@ class LotusPredictor:
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Normals:
             encoded = self._encoded(image, resolution, tile, reference, encoder, steps)
-            return self._normal_map(next(self._samples(encoded, Draws(seed, number), decoder, steps)), encoded)
+            draws = Draws(seed, number, source=self.noise)
+            return self._normal_map(next(self._samples(encoded, draws, decoder, steps)), encoded)
 
         return self._each(images, predict, index, 3, progress, cancel)
 
@@ -162,7 +166,7 @@ class LotusPredictor:
         def predict(image: ImageSource, number: int, steps: Steps) -> Uncertainty:
             encoded = self._encoded(image, resolution, tile, reference, encoder, steps, samples)
             at_once = 1 if self.model.memory == "least" else self._max_batch or 1
-            draws = Draws(seed, number, samples, at_once)
+            draws = Draws(seed, number, samples, at_once, self.noise)
             if is_depth:
                 spread = RunningSpread()
                 for values in self._samples(encoded, draws, decoder, steps):
@@ -201,7 +205,7 @@ class LotusPredictor:
             encoded = self._encoded(image, resolution, None, reference, encoder, steps)
             if isinstance(encoded, EncodedTiles):
                 raise LotusError("An image encoded in tiles cannot be reconstructed: encode it without.")
-            draws = Draws(seed, number)
+            draws = Draws(seed, number, source=self.noise)
             decoded = next(decoded_samples(self.model, encoded, draws, steps, "reconstruct", decoder))
             picture = encoded.frame.from_network((decoded / 2 + 0.5).clamp(0, 1)).clamp(0, 1)
             return picture[0].permute(1, 2, 0).contiguous().numpy()

@@ -15,6 +15,16 @@ from .progress import Steps
 from .running import unit
 from .tiling import fitted, window
 
+NoiseSource = Callable[[int, int, int, Sequence[int]], torch.Tensor]
+"""(seed, index of the image, number of the sample, shape) → standard normal noise, float32 on the CPU."""
+
+
+def draw_noise(seed: int, index: int, sample: int, shape: Sequence[int]) -> torch.Tensor:
+    """Standard normal noise, float32 on the CPU, that depends on nothing but its arguments."""
+    sequence = np.random.SeedSequence(seed % 2**64, spawn_key=(index, sample))
+    generator = torch.Generator("cpu").manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+    return torch.randn(tuple(shape), generator=generator)
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -24,13 +34,7 @@ class Draws:
     index: int = 0
     samples: int = 1
     at_once: int = 1
-
-
-def draw_noise(seed: int, index: int, sample: int, shape: Sequence[int]) -> torch.Tensor:
-    """Standard normal noise, float32 on the CPU, that depends on nothing but its arguments."""
-    sequence = np.random.SeedSequence(seed % 2**64, spawn_key=(index, sample))
-    generator = torch.Generator("cpu").manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
-    return torch.randn(tuple(shape), generator=generator)
+    source: NoiseSource = draw_noise
 
 
 def decoded_samples(
@@ -55,7 +59,7 @@ def decoded_samples(
         steps.begin("Predicting" if draws.samples == 1 else last, len(numbers))
         noise = None
         if model.variant == "g":
-            noise = torch.cat([draw_noise(draws.seed, draws.index, number, latents.shape) for number in numbers])
+            noise = torch.cat([draws.source(draws.seed, draws.index, number, latents.shape) for number in numbers])
             noise = noise.to(latents.device)
         predicted = model(latents.expand(len(numbers), -1, -1, -1), noise, task)
         if inspect is not None:

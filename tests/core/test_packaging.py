@@ -72,7 +72,10 @@ def test_every_dependency_is_pinned_exactly_once_per_python() -> None:
     pins = lines("constraints.txt")
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+(; .+)?", line) for line in pins)
     extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *(line for extra in ("hub", "mesh", "train", "test") for line in extras[extra])]
+    wanted = [
+        *PROJECT["dependencies"],
+        *(line for extra in ("hub", "mesh", "train", "video", "ray", "test") for line in extras[extra]),
+    ]
     assert names(wanted) - {PROJECT["name"]} <= names(pins)
     assert [line for line in pins if line.startswith("numpy==")] == [
         'numpy==1.26.4; python_version < "3.12"',

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, LotusError
-from . import bench, convert, demo, eval, info, mesh, models, predict, train
+from . import batch, bench, convert, demo, eval, info, mesh, models, predict, train
 from .console import complain
 
 USER_ERROR = 2
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     root = Parser(prog="lotus", description="Depth, normals, uncertainty and a textured mesh from one photo.")
     root.add_argument("--version", action="version", version=f"lotus {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, predict, mesh, convert, models, info, train, eval, bench):
+    for command in (demo, predict, mesh, batch, convert, models, info, train, eval, bench):
         command.add(commands)
     return root
 

@@ -115,11 +115,14 @@ def predict_image(
         return sorted(file.name for file in staging.iterdir())
 
 
-def write_maps(maps: dict[str, Depth | Normals | Uncertainty], folder: Path, stem: str, suffix: str) -> None:
-    """`<stem>_<map>.<suffix>` and `<stem>_<map>_preview.png` for every map."""
+def write_maps(
+    maps: dict[str, Depth | Normals | Uncertainty], folder: Path, stem: str, suffix: str, previews: bool = True
+) -> None:
+    """`<stem>_<map>.<suffix>` and, with `previews`, `<stem>_<map>_preview.png` for every map."""
     for name, values in maps.items():
         values.save(folder / f"{stem}_{name}.{suffix}")
-        values.save_preview(folder / f"{stem}_{name}_preview.png")
+        if previews:
+            values.save_preview(folder / f"{stem}_{name}_preview.png")
 
 
 def write_record(
@@ -142,7 +145,7 @@ def write_record(
             name: {
                 "file": f"{stem}_{name}.{args.format}",
                 "preview": f"{stem}_{name}_preview.png",
-                **_meaning(values),
+                **meaning(values),
                 **predictors.describe(name),
             }
             for name, values in maps.items()
@@ -156,7 +159,7 @@ def write_record(
     (folder / f"{stem}.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _meaning(values: Depth | Normals | Uncertainty) -> dict[str, Any]:
+def meaning(values: Depth | Normals | Uncertainty) -> dict[str, Any]:
     """The fields of a map that say how to read its numbers."""
     fields = ("space", "convention", "unit", "samples")
     return {field: getattr(values, field) for field in fields if hasattr(values, field)}

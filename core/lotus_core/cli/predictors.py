@@ -12,9 +12,11 @@ from ..progress import Cancel, Progress, part
 from .options import check_fast
 
 if TYPE_CHECKING:
+    from ..framing import Frame
     from ..images import LoadedImage
     from ..maps import Depth, Normals, Uncertainty
     from ..model import Decoder, LotusModel
+    from ..sampling import NoiseSource
 
 Loader = Callable[[str, argparse.Namespace, Sequence[str]], "LotusModel"]
 DEFAULT_MODELS = {"depth": "lotus-tiny-depth-g", "normal": "lotus-tiny-normal-g"}
@@ -108,6 +110,20 @@ class Predictors:
                 **samples,
             )
         return maps
+
+    def use_noise(self, kind: str, source: NoiseSource | None) -> None:
+        """Where the model of a kind of map ("depth", "normal") gets its noise from now on; None for its own."""
+        from ..sampling import draw_noise
+
+        self._predictors[kind].noise = source or draw_noise
+
+    def frame_of(self, kind: str, height: int, width: int) -> Frame:
+        """How a picture of this size lies in the input of the model of a kind of map. Raises LotusError."""
+        from ..framing import Frame
+
+        model = self.models[kind]
+        multiple = model.latent_factor if self._args.reference else model.multiple
+        return Frame.of(height, width, self._resolution(model), multiple, self._args.reference)
 
     def _resolution(self, model: LotusModel) -> int:
         """As the network sees an image, or its tiles; 0 for the image's own size."""

@@ -25,11 +25,16 @@ def photograph(linear: Tensor, rng: np.random.Generator) -> Tensor:
         image = image * (1 - float(rng.uniform(0.05, 0.35)) * (x * x + y * y) / 2)
     noise = torch.from_numpy(rng.standard_normal((3, height, width), dtype=np.float32))
     level = float(np.exp(rng.uniform(np.log(0.001), np.log(0.03))))
+    pixels = develop(image, noise, level)
+    return _jpeg(pixels, int(rng.integers(55, 97))) if rng.random() < 0.6 else pixels
+
+
+def develop(image: Tensor, noise: Tensor, level: float) -> Tensor:
+    """Exposed linear light 3×H×W and standard normal noise of that shape → uint8 through the tone curve."""
     image = (image + noise * level * (0.3 + image.clamp(0, 1)).sqrt()).clamp_min(0)
     # A soft shoulder keeps highlights from clipping hard; 2.2 is the usual display gamma.
     image = (image / (1 + 0.25 * image) * 1.25).clamp(0, 1) ** (1 / 2.2)
-    pixels = (image * 255).round().to(torch.uint8)
-    return _jpeg(pixels, int(rng.integers(55, 97))) if rng.random() < 0.6 else pixels
+    return (image * 255).round().to(torch.uint8)
 
 
 def _blur(image: Tensor, sigma: float) -> Tensor:

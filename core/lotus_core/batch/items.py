@@ -1,0 +1,177 @@
+"""What a batch is made of: stills, image sequences and videos, each with a name that does not depend on the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from ..errors import LotusError
+
+Kind = Literal["still", "sequence", "video"]
+
+STILLS = frozenset({".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm",
+                    ".tga", ".jp2", ".avif", ".psd", ".dds", ".exr", ".hdr"})  # fmt: skip
+VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mxf", ".mpg", ".mpeg", ".wmv", ".ts", ".mts",
+                    ".m2ts", ".ogv"})  # fmt: skip
+SHORTEST_SEQUENCE = 3  # files `name.0001.exr`, `name.0002.exr`, … in a folder; fewer are stills
+_NUMBERED = re.compile(r"^(?P<name>.+)\.(?P<number>\d{3,})$")  # a stem as renderers and editors write it: shot.1001
+_PATTERN = re.compile(r"#+|%0?(\d*)d")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One unit of work.
+
+    key:     what the manifest calls it: path relative to the source, with forward slashes; a sequence has #### in it.
+    kind:    how it is read.
+    files:   absolute paths: one, or the frames of a sequence in order.
+    numbers: the frame numbers of a sequence.
+    output:  what its results are called: path relative to the destination, without suffix. No two items share one,
+             also where file names ignore case.
+    """
+
+    key: str
+    kind: Kind
+    files: tuple[str, ...]
+    output: str
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """A file name for it (`id_of` its key)."""
+        return id_of(self.key)
+
+    def in_shard(self, number: int, count: int) -> bool:
+        """Whether it belongs to shard `number` of 1 … `count`: a function of the key alone."""
+        return int(self.id, 16) % count == number - 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, table: dict[str, Any]) -> Item:
+        return cls(table["key"], table["kind"], tuple(table["files"]), table["output"], tuple(table["numbers"]))
+
+
+def id_of(key: str) -> str:
+    """16 hexadecimal digits of the key's SHA-256."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def find_items(source: str, destination: Path, sequences: bool = True) -> tuple[list[Item], int]:
+    """The items of a folder (with all below it), a glob, a frame pattern (`shot.####.exr`, `shot.%04d.exr`) or a file.
+
+    Returns them ordered by key, and how many files were passed over because of their suffix. Hidden files, and all in
+    `destination`, are passed over silently. `sequences`: group numbered files of a folder into sequences.
+
+    Raises LotusError where there is nothing to work on.
+    """
+    path = Path(source).expanduser()
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:
+        raise LotusError(f"{source!r} is not a file name: {error}.") from None
+    if exists and path.is_dir():
+        root, found = path, list(_walk(path, destination))
+    elif exists:
+        root, found = path.parent, [path]
+    elif _PATTERN.search(path.name):
+        return _named([_sequence_of_pattern(path)]), 0
+    elif any(mark in source for mark in "*?["):
+        root, found = _glob(path)
+    else:
+        raise LotusError(f"There is no {source}: give a folder, a file, a glob in quotes, or frames as shot.####.exr.")
+    known = [file for file in found if file.suffix.lower() in STILLS | VIDEOS]
+    if not known:
+        raise LotusError(f"{source} holds no pictures or videos: JPEG, PNG, TIFF, EXR, HDR, MP4, MOV, MKV and others.")
+    return _named(_grouped(root, known, sequences)), len(found) - len(known)
+
+
+def _walk(folder: Path, destination: Path) -> Iterator[Path]:
+    skipped = destination.resolve()
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and (Path(place) / name).resolve() != skipped
+        )
+        yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
+
+
+def _glob(pattern: Path) -> tuple[Path, list[Path]]:
+    """The files that match, and the folder above all wildcards."""
+    parts = pattern.parts
+    first = next(index for index, part in enumerate(parts) if any(mark in part for mark in "*?["))
+    root = Path(*parts[:first]) if first else Path()
+    found = sorted(path for path in root.glob(str(Path(*parts[first:]))) if path.is_file() and path.name[0] != ".")
+    if not found:
+        raise LotusError(f"Nothing matches {pattern}: check it, and quote it so that the shell leaves it alone.")
+    return root, found
+
+
+def _sequence_of_pattern(pattern: Path) -> Item:
+    mark = _PATTERN.search(pattern.name)
+    assert mark is not None
+    digits = len(mark.group()) if mark.group().startswith("#") else int(mark.group(1) or 1)
+    before, after = pattern.name[: mark.start()], pattern.name[mark.end() :]
+    number = re.compile(re.escape(before) + rf"(\d{{{digits},}})" + re.escape(after))
+    frames = []
+    for path in pattern.parent.iterdir() if pattern.parent.is_dir() else ():
+        if match := number.fullmatch(path.name):
+            frames.append((int(match.group(1)), path))
+    if not frames:
+        raise LotusError(f"No frames match {pattern}: there should be {before}{'1'.zfill(digits)}{after} or the like.")
+    if Path("frame" + after).suffix.lower() not in STILLS:
+        raise LotusError(f"{pattern} are not pictures that can be read: give JPEG, PNG, TIFF, EXR or HDR frames.")
+    return _sequence(f"{before}{'#' * digits}{after}", before.rstrip("._-") or "frames", sorted(frames))
+
+
+def _sequence(key: str, output: str, frames: list[tuple[int, Path]]) -> Item:
+    numbers = tuple(number for number, _ in frames)
+    return Item(key, "sequence", tuple(str(path.absolute()) for _, path in frames), output, numbers)
+
+
+def _grouped(root: Path, files: Iterable[Path], sequences: bool) -> list[Item]:
+    items, numbered = [], defaultdict(list)
+    for path in files:
+        inside = PurePosixPath(path.relative_to(root).as_posix())
+        match = _NUMBERED.match(path.stem) if sequences and path.suffix.lower() in STILLS else None
+        if match is not None:
+            numbered[inside.parent, match["name"], path.suffix].append((match["number"], path))
+        else:
+            items.append(_single(path, inside))
+    for (folder, name, suffix), frames in numbered.items():
+        if len(frames) < SHORTEST_SEQUENCE:
+            items += [_single(path, folder / path.name) for _, path in frames]
+            continue
+        digits = min(len(number) for number, _ in frames)
+        ordered = sorted((int(number), path) for number, path in frames)
+        items.append(_sequence((folder / f"{name}.{'#' * digits}{suffix}").as_posix(), str(folder / name), ordered))
+    return items
+
+
+def _single(path: Path, inside: PurePosixPath) -> Item:
+    kind: Kind = "video" if path.suffix.lower() in VIDEOS else "still"
+    return Item(inside.as_posix(), kind, (str(path.absolute()),), inside.with_suffix("").as_posix())
+
+
+def _named(items: list[Item]) -> list[Item]:
+    """Ordered by key; items that would share an output name keep the suffix of their file in it."""
+    users: dict[str, int] = defaultdict(int)
+    for item in items:
+        users[item.output.casefold()] += 1
+    named = []
+    for item in items:
+        shared = users[item.output.casefold()] > 1
+        output = item.output + PurePosixPath(item.key).suffix if shared else item.output
+        named.append(Item(item.key, item.kind, item.files, output, item.numbers))
+    seen: dict[str, str] = {}
+    for item in named:
+        other = seen.setdefault(item.output.casefold(), item.key)
+        if other != item.key:
+            raise LotusError(f"{other} and {item.key} would be written under the same name: rename one of them.")
+    return sorted(named, key=lambda item: item.key)

@@ -1,0 +1,45 @@
+"""Smoothing over time where the picture says that nothing changed.
+
+    S_t = D_t + w · (S_{t−1} moved to frame t − D_t),   w = strength · exp(−(ΔI / σ_I)²) · exp(−(ΔD / σ_D)²)
+
+ΔI is the difference of brightness between a pixel and where it came from, ΔD that of the map: what is uncovered, moves
+otherwise than its flow says or really changes is taken from this frame alone. At a cut everything is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..maps.normals import normalize
+from ..maps.resample import resize
+from .motion import Motion, flow_at, warp
+
+SAME_BRIGHTNESS = 0.05  # σ_I
+SAME_VALUE = 0.15  # σ_D, in the map's units, [0, 1] or the components of a unit vector
+
+
+class Smoother:
+    """Smooths one map of a clip: depth and uncertainty H×W, or normals H×W×3. strength: 0 none … below 1 long."""
+
+    def __init__(self, strength: float) -> None:
+        self._strength = np.float32(strength)
+        self._last: np.ndarray | None = None
+
+    def cut(self) -> None:
+        """Forget the frames so far."""
+        self._last = None
+
+    def next(self, values: np.ndarray, motion: Motion | None) -> np.ndarray:
+        """The next frame, float32, smoothed; without `motion` (the first of a scene) as it is."""
+        if self._strength > 0 and self._last is not None and motion is not None:
+            height, width = values.shape[:2]
+            moved, inside = warp(self._last, flow_at(motion.flow, height, width))
+            change = moved - values
+            size = np.abs(change) if values.ndim == 2 else np.linalg.norm(change, axis=2)
+            same = np.exp(-((resize(motion.difference, height, width) / np.float32(SAME_BRIGHTNESS)) ** 2))
+            weight = self._strength * same * np.exp(-((size / np.float32(SAME_VALUE)) ** 2)) * inside
+            values = values + change * (weight if values.ndim == 2 else weight[..., None])
+            if values.ndim == 3:
+                values = normalize(values)
+        self._last = values
+        return values
