@@ -227,7 +227,7 @@ def test_pictures_in_flight_are_bounded(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as readers:
         for number, read in enumerate(read_ahead(counted(), Settings(), limits, readers), start=1):  # type: ignore[arg-type]
             assert read.image is not None
-            assert len(started) - number <= (8 if number == 1 else 3)
+            assert len(started) - number <= 3
     assert len(started) == 24
 
 

@@ -148,14 +148,16 @@ def _too_much(waiting: deque[Future[Finished]], bytes_each: int, limits: Limits)
 def read_ahead(
     items: Iterable[Item], settings: Settings, limits: Limits, readers: ThreadPoolExecutor
 ) -> Generator[Read, None, None]:
-    """Pictures in order, read ahead within the limits: what is not read yet counts as the largest so far."""
+    """Pictures in order, read ahead within the limits: what is not read yet counts as the largest so far,
+    and nothing is read ahead before the first."""
     source = iter(items)
     ahead: deque[Future[Read]] = deque()
     largest, exhausted = 0, False
     try:
         while True:
             while not exhausted and (
-                not ahead or (len(ahead) < 2 * limits.threads and (len(ahead) + 1) * largest <= limits.bytes // 2)
+                not ahead
+                or (largest and len(ahead) < 2 * limits.threads and (len(ahead) + 1) * largest <= limits.bytes // 2)
             ):
                 item = next(source, None)
                 if item is None:
