@@ -103,7 +103,7 @@ def tiled_samples(
         noise = None
         if model.variant == "g":
             shape = (1, model.latent_channels, frame.padded_height // factor, frame.padded_width // factor)
-            noise = draw_noise(draws.seed, draws.index, number, shape)
+            noise = draws.source(draws.seed, draws.index, number, shape)
         for count, (top, left) in enumerate(corners):
             steps.begin(f"Predicting tile {count + 1} of {len(corners)}")
             latents = encoded.tiles[count]

@@ -22,6 +22,10 @@ from scipy.linalg import solveh_banded
 from ..maps.resample import resize
 from .motion import CHANGED, Motion, warp
 
+# What a moving camera does to the depth of the points it follows from a frame to the next; only more than that is
+# another range. In filmed synthetic rooms: up to 4 % of spread and 0.02 of centre with shared noise, 18 % and 0.05 with
+# fresh noise.
+TOLERATED_LOG, TOLERATED_SHIFT = 0.05, 0.02
 PULL = 0.02  # of a frame toward its own range, against 1 between two frames: a drift is forgotten in some 10 frames
 _ENOUGH = 0.02  # share of the pixels that two frames must have in common to be compared
 _FLAT = 1e-4  # spread of a map, of 1, below which it says nothing about scale
@@ -68,12 +72,18 @@ def compare(values: np.ndarray, before: np.ndarray, motion: Motion) -> Compariso
 
 def two_pass(comparisons: Sequence[Comparison | None]) -> list[Affine]:
     """The ranges of the frames of one scene; comparisons[t] is that of frame t with t − 1, [0] is None."""
-    logs = _chain([None if c is None else c.log_ratio for c in comparisons])
+    logs = _chain([None if c is None else _beyond(c.log_ratio, TOLERATED_LOG) for c in comparisons])
     scales = np.exp(logs)
     steps = [
-        None if c is None else scales[t - 1] * c.centre_before - scales[t] * c.centre for t, c in enumerate(comparisons)
+        None if c is None else _beyond(scales[t - 1] * c.centre_before - scales[t] * c.centre, TOLERATED_SHIFT)
+        for t, c in enumerate(comparisons)
     ]
     return [Affine(float(s), float(b)) for s, b in zip(scales, _chain(steps), strict=True)]
+
+
+def _beyond(value: float, tolerated: float) -> float:
+    """The part of a step that is more than the camera's motion explains."""
+    return float(np.sign(value) * max(abs(value) - tolerated, 0.0))
 
 
 def _chain(steps: Sequence[float | None]) -> np.ndarray:
@@ -86,7 +96,8 @@ def _chain(steps: Sequence[float | None]) -> np.ndarray:
             bands[1, t - 1 : t + 1] += 1
             bands[0, t] -= 1
             right[t - 1 : t + 1] += (-step, step)
-    solution: np.ndarray = solveh_banded(bands, right)
+    # The solver takes no single equation, which is what a scene of one frame gives.
+    solution: np.ndarray = solveh_banded(bands, right) if count > 1 else right / bands[1]
     return solution
 
 
@@ -103,10 +114,10 @@ class CausalRange:
         if comparison is None:
             return Affine(float(np.exp(self._log)), self._shift)
         scale_before = np.exp(self._log)
-        self._log = (self._log + comparison.log_ratio) * (1 - PULL)
+        self._log = (self._log + _beyond(comparison.log_ratio, TOLERATED_LOG)) * (1 - PULL)
         scale = np.exp(self._log)
-        step = scale_before * comparison.centre_before - scale * comparison.centre
-        self._shift = (self._shift + float(step)) * (1 - PULL)
+        step = _beyond(scale_before * comparison.centre_before - scale * comparison.centre, TOLERATED_SHIFT)
+        self._shift = (self._shift + step) * (1 - PULL)
         return Affine(float(scale), self._shift)
 
 

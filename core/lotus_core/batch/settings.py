@@ -25,6 +25,7 @@ class Settings:
     models: tuple[str, ...] = ()
     space: str | None = None
     res: int | None = None
+    tile: int | None = None
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"

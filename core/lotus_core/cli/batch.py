@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, LotusError
 from .console import complain
-from .options import add_fast_options, add_model_options, add_quiet, between, check_fast, whole
+from .options import add_fast_options, add_model_options, add_quiet, add_tile, between, check_fast, whole
 from .predict import FORMATS
 from .predictors import DEFAULT_SAMPLES, MAPS
 
@@ -42,6 +42,7 @@ def add(commands: Any) -> None:
     _add_results(parser)
     _add_clips(parser)
     add_model_options(parser)
+    add_tile(parser)
     add_fast_options(parser)
     _add_engine(parser)
     add_quiet(parser)
@@ -113,6 +114,8 @@ def run(args: argparse.Namespace) -> None:
     check_destination(args.source, args.destination)
     args.maps = MAPS if args.task == "all" else (args.task,) if args.task else ()
     args.models = tuple(args.model)
+    if args.tile and args.noise == "motion":
+        raise LotusError("--noise motion cannot follow tiles: leave --tile out, or take --noise shared.")
     cluster = None
     if args.engine == "ray":
         cluster = Cluster(args.address, args.workers, args.cpus, args.gpus, args.chunk, args.retries)
