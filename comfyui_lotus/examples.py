@@ -1,0 +1,29 @@
+"""A photo and a clip in ComfyUI's input folder, so that the example workflows run as soon as they are opened."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import lotus_core
+
+PHOTO, CLIP = "lotus_coffee.jpg", "lotus_room.mp4"  # the example workflows name them
+SOURCES = {
+    PHOTO: Path(lotus_core.__file__).parent / "assets" / "coffee.jpg",
+    CLIP: Path(__file__).parent / "assets" / "room.mp4",
+}
+
+
+def place_examples(folder: Path) -> None:
+    """Copy what is not there yet. A folder that cannot be written to is no reason to go without nodes."""
+    for name, source in SOURCES.items():
+        target = folder / name
+        try:
+            if not target.exists():
+                half = target.with_name(f".{name}.{os.getpid()}")
+                shutil.copyfile(source, half)
+                half.replace(target)
+        except OSError as error:
+            logging.warning("Lotus: could not put %s into %s for the example workflows: %s", name, folder, error)
