@@ -29,6 +29,7 @@ class Settings:
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
+    offload: bool = False
     reference: bool = False
     samples: int = 10
     fast_decoder: str | None = None
@@ -64,4 +65,4 @@ class Settings:
 
     def deciding(self) -> dict[str, Any]:
         """What a destination must agree on to be resumed: all but where the network runs."""
-        return {name: value for name, value in self.to_json().items() if name != "device"}
+        return {name: value for name, value in self.to_json().items() if name not in ("device", "offload")}
