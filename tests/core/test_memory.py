@@ -17,7 +17,6 @@ import lotus_core as lotus
 from lotus_core import memory, strips, tiny_strips
 from lotus_core.decoding import decode_latents
 from lotus_core.memory import MemoryNotice, estimate_bytes, network_bytes, strips_for
-from lotus_core.strips import convolved, whole
 from lotus_core.tiny_strips import decode_tiny, encode_tiny
 from lotus_core.vae_strips import encode_moments
 
@@ -93,18 +92,6 @@ def test_strips_hold_less(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert peaks["strips"] < 0.62 * peaks["none"]
     assert peaks["lean"] < 0.42 * peaks["none"]
-
-
-@torch.no_grad()
-def test_strips_that_give_one_channel_are_as_thin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strips, "STRIP", 2**13)
-    latents = torch.randn(1, 4, 256, 64)
-    one, three = (
-        peak_of_tensors(lambda mean=mean: decode_latents(KL, latents, mean=mean, how="lean")) for mean in (True, False)
-    )
-    assert one < 1.05 * three
-    wide = convolved(whole(torch.randn(1, 64, 512, 8)), torch.randn(1, 64, 3, 3), None)
-    assert max(bottom - top for top, bottom in wide.strips()) == 2**13 // (64 * 8)
 
 
 def test_large_images_go_in_strips_and_small_ones_do_not() -> None:
