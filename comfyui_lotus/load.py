@@ -24,7 +24,7 @@ from .files import (
 from .schema import ADVANCED, LotusModelType, schema
 
 PRECISIONS = {"auto": None, "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-MEANINGS: dict[str, dict[str, str]] = {
+MEANINGS: dict[str, dict[str, Any]] = {
     "automatic": {},
     "disparity (1 = near)": {"task": "depth", "space": "disparity"},
     "depth (1 = far)": {"task": "depth", "space": "depth"},

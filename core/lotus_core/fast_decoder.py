@@ -16,18 +16,18 @@ from typing import Any, cast
 import torch
 from diffusers import AutoencoderTiny
 
-from .checkpoints.assemble import assign, build_autoencoder, check_names, read_tensors
-from .checkpoints.diffusers_folder import read_json
+from .checkpoints.assemble import build_autoencoder, unfilled
+from .checkpoints.diffusers_layout import read_json
 from .checkpoints.header import PICKLE_SUFFIXES, Header, read_header
-from .checkpoints.hub import download
+from .checkpoints.hub import HUB_ID, download, matching
+from .checkpoints.layouts import Part
 from .checkpoints.registry import embedded_decoders
 from .errors import LotusError
 from .model import Decoder, LotusModel, latent_factor
 from .upsampling import fold_upsampling
 
 NAMES = {"taesd": "madebyollin/taesd"}  # short names of hub ids
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-HUB_FILES = ["config.json", "*.safetensors"]
+HUB_FILES = matching("config.json", "*.safetensors")
 CENTRE = 16  # latents along the edge of the part on which decoders are compared: 1.6 % of the work at 1024×1024
 _BOTH: tuple[Decoder, Decoder] = ("exact", "fast")
 _LAYER = re.compile(r"(?:taesd_(?:de|en)coder\.)?(\d+\..+)")
@@ -112,21 +112,11 @@ def _original(header: Header) -> bool:
 def _from_files(headers: list[Header], device: torch.device, dtype: torch.dtype) -> AutoencoderTiny:
     where = str(headers[0].path)
     named = [_diffusers_names(header) for header in headers]
-    shapes = {
-        new: header.tensors[old].shape
-        for header, names in zip(headers, named, strict=True)
-        for old, new in names.items()
-    }
-    config = _config(shapes, headers[0])
-    vae = cast(AutoencoderTiny, build_autoencoder(config, where))
-    if not any(name.startswith("encoder.") for name in shapes):
+    part = Part.of(zip(headers, named, strict=True), "diffusers", where)
+    vae = cast(AutoencoderTiny, build_autoencoder(_config(part.shapes, headers[0]), where))
+    if not any(name.startswith("encoder.") for name in part.shapes):
         vae.encoder = None
-    check_names(vae, shapes, "fast decoder", where)
-    tensors: dict[str, torch.Tensor] = {}
-    for header, names in zip(headers, named, strict=True):
-        tensors |= dict(read_tensors(header.path, names, device, dtype))
-    assign(vae, tensors.items())
-    return vae.eval().requires_grad_(False)
+    return unfilled(vae, part, "fast decoder", where).fill(device, dtype).eval().requires_grad_(False)
 
 
 def _diffusers_names(header: Header) -> dict[str, str]:

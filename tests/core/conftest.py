@@ -17,6 +17,12 @@ SOURCE = str(Path(lotus_core.__file__).parent.parent)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Embeddings that tests compute stay out of the user's cache, and its own out of the tests."""
+    os.environ["LOTUS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Paths of random-weight checkpoints by kind: "depth" and "normal" (Lotus-G), "depth-d" (Lotus-D)."""

@@ -45,6 +45,36 @@ def tiny_autoencoder(levels: int = 3, seed: int = 1) -> AutoencoderKL:
     ).eval()
 
 
+def wide_unet(variant: str, seed: int = 0) -> UNet2DConditionModel:
+    """Small, but with SD 2's 64 channels to a head and two blocks a level: files of it need no config."""
+    torch.manual_seed(seed)
+    return UNet2DConditionModel(
+        in_channels=8 if variant == "g" else 4,
+        out_channels=4,
+        block_out_channels=(64, 128, 128),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=2,
+        cross_attention_dim=PROMPT_WIDTH,
+        attention_head_dim=(1, 2, 2),
+        use_linear_projection=True,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=4,
+    ).eval()
+
+
+def wide_autoencoder(seed: int = 1) -> AutoencoderKL:
+    """Small, but with the 32 groups of Stable Diffusion's, and pixels to latents 8× down."""
+    torch.manual_seed(seed)
+    return AutoencoderKL(
+        block_out_channels=(32, 32, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        layers_per_block=2,
+    ).eval()
+
+
 def tiny_model(variant: str = "g", task: str = "depth", resolution: int = 48) -> LotusModel:
     """Pixels to latents 4× down, image sizes padded to multiples of 8."""
     info = ModelInfo(
@@ -59,12 +89,12 @@ def tiny_model(variant: str = "g", task: str = "depth", resolution: int = 48) ->
     return LotusModel(tiny_unet(variant), tiny_autoencoder(), prompt, info).eval()
 
 
-def official_folder(folder: Path, variant: str) -> Path:
+def official_folder(folder: Path, variant: str, wide: bool = False) -> Path:
     """Write the layout of the released checkpoints, 8× autoencoder, with every part made small."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    tiny_unet(variant).save_pretrained(folder / "unet")
-    tiny_autoencoder(levels=4).save_pretrained(folder / "vae")
+    (wide_unet(variant) if wide else tiny_unet(variant)).save_pretrained(folder / "unet")
+    (wide_autoencoder() if wide else tiny_autoencoder(levels=4)).save_pretrained(folder / "vae")
     DDIMScheduler(beta_schedule="scaled_linear", prediction_type="sample").save_pretrained(folder / "scheduler")
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]

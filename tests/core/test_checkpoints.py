@@ -190,10 +190,15 @@ TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         (header_file({}), "no tensors"),
         (header_file({"__metadata__": {"format": "lotus-geometry", "format_version": "9"}}), "upgrade"),
         (header_file({"__metadata__": {"format": "lotus-geometry", "format_version": "1"}}), "lacks 'name'"),
-        (
-            header_file({"conv_in.weight": TENSOR, "class_embedding.linear_1.weight": TENSOR}, bytes(8)),
-            "a U-Net without its autoencoder",
-        ),
+        (header_file({"down_blocks.0.resnets.0.conv1.weight": TENSOR}, bytes(8)), "no task switcher, as Lotus has it"),
+        (header_file({"encoder.conv_in.weight": TENSOR}, bytes(8)), "pass it with --vae"),
+        (header_file(b'{"a": %s, "a": %s}' % ((json.dumps(TENSOR).encode(),) * 2), bytes(8)), "1 names twice: a"),
+        (header_file({"a": TENSOR, "b": TENSOR}, bytes(8)), "tensors overlap or leave gaps"),
+        (header_file({"a": {**TENSOR, "data_offsets": [8, 16]}}, bytes(16)), "tensors overlap or leave gaps"),
+        (header_file({"a": {**TENSOR, "data_offsets": [-8, 0]}}, bytes(8)), "header is damaged"),
+        (header_file({"a": {**TENSOR, "shape": [-2]}}, bytes(8)), "header is damaged"),
+        (header_file({"a": {**TENSOR, "shape": [2**70, 0], "data_offsets": [0, 0]}}), "not a Lotus checkpoint"),
+        (header_file([1, 2]), "does not start with a safetensors header"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused_with_its_reason(tmp_path: Path, content: bytes, complaint: str) -> None:

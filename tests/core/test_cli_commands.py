@@ -87,11 +87,11 @@ def test_info_of_the_official_folder_and_its_bare_unet(tmp_path: Path, capfd: py
     shutil.rmtree(folder / "vae")
     assert facts.keys() - told(capfd, "info", str(folder)).keys() == {"vae"}
 
-    bare = tmp_path / "lotus-depth-g-v1-0.safetensors"
+    bare = tmp_path / "lotus-depth-d-v1-0.safetensors"
     shutil.copy(folder / "unet" / "diffusion_pytorch_model.safetensors", bare)
     facts = told(capfd, "info", str(bare))
     assert "depth (1 = far)" in facts["predicts"]
-    assert facts["missing"].strip() == "autoencoder, empty prompt"
+    assert facts["missing"].strip() == "autoencoder (--vae), empty prompt (--text-encoder)"
 
 
 def test_predict_with_an_official_folder(tmp_path: Path, photo: str, capfd: pytest.CaptureFixture[str]) -> None:

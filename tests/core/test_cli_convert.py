@@ -1,17 +1,26 @@
-"""`lotus convert`: what a refused pickle is told to do works, and runs no code."""
+"""`lotus convert`: pickles without running code, any layout into ours, ours into a diffusers folder."""
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
 
 import lotus_core as lotus
+from benchmarks.layouts import ldm_autoencoder, ldm_unet
 from lotus_core.cli import main
+from lotus_core.maps import Depth
+
+from .models import official_folder, wide_autoencoder, wide_unet
 
 
 def test_a_pickle_keeps_its_tensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,3 +61,67 @@ def test_a_model_becomes_one_file_that_predicts_the_same(tmp_path: Path) -> None
 def test_the_target_must_be_safetensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "lotus-tiny-depth-g", str(tmp_path / "copy.bin")]) == 2
     assert ".safetensors" in capsys.readouterr().err
+
+
+def test_ours_becomes_a_diffusers_folder_and_back_without_a_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, back = tmp_path / "folder", tmp_path / "back.safetensors"
+    assert main(["convert", "lotus-tiny-normal-g", str(folder), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    first = lotus.load_model("lotus-tiny-normal-g", "cpu")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).state_dict()
+    assert all(torch.equal(unet[name], tensor) for name, tensor in first.unet.state_dict().items())
+    assert main(["convert", str(folder), str(back)]) == 0
+    assert "all" in capsys.readouterr().out
+    again = lotus.load_model(back, "cpu")
+    assert again.info == first.info
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in first.state_dict().items())
+    assert main(["convert", str(back), str(folder)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back.safetensors", "folder"]
+
+
+def test_a_bare_unet_becomes_whole_and_a_folder_for_other_programs(
+    tmp_path: Path, photo: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    official = official_folder(tmp_path / "official", "g", wide=True)
+    bare, vae = tmp_path / "lotus-depth-g-v1-0-fp16.safetensors", tmp_path / "vae.safetensors"
+    save_file({name: t.half() for name, t in ldm_unet(wide_unet("g").state_dict(), 2).items()}, bare)
+    save_file(ldm_autoencoder(wide_autoencoder().state_dict()), vae)
+    predict = ["predict", photo, "-o", str(tmp_path / "out"), "--model", str(bare), "--res", "64", "--quiet"]
+    assert main(predict) == 2
+    message = capfd.readouterr().err
+    assert "--vae VAE --text-encoder jingheya/lotus-depth-g-v1-0" in message
+    assert message.count("\n") == 1
+    parts = ["--vae", str(vae), "--text-encoder", str(official)]
+    assert main([*predict, *parts]) == 0
+    assert Depth.load(tmp_path / "out" / "photo_depth.png").space == "depth"
+    whole, folder = tmp_path / "whole.safetensors", tmp_path / "folder"
+    assert main(["convert", str(bare), str(whole), *parts]) == 0
+    assert main(["convert", str(bare), str(folder), *parts]) == 0
+    shutil.rmtree(official)
+    maps = [
+        lotus.LotusPredictor(lotus.load_model(source, "cpu", "float32")).depth(photo, resolution=64).values
+        for source in (whole, folder)
+    ]
+    np.testing.assert_array_equal(*maps)
+    CLIPTextModel.from_pretrained(folder / "text_encoder")
+    assert json.loads((folder / "model_index.json").read_text())["text_encoder"] == ["transformers", "CLIPTextModel"]
+    capfd.readouterr()
+    assert main(["info", str(folder)]) == 0
+    assert "nothing" in capfd.readouterr().out.splitlines()[-1]
+
+
+def test_what_cannot_be_read_back_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing_disk(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        save_file(
+            {name: tensor * (1 + (name == "unet.conv_in.bias")) for name, tensor in tensors.items()}, path, metadata
+        )
+
+    monkeypatch.setattr("lotus_core.checkpoints.single_file.save_file", failing_disk)
+    assert main(["convert", "lotus-tiny-depth-g", str(tmp_path / "m.safetensors")]) == 2
+    assert "other weights (unet.conv_in.bias)" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -4,64 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError, safe_open
 
 from ..errors import LotusError
 from ..model import Autoencoder
+from .header import name_some
+from .layouts import Part
+from .reading import read_tensors
 
+Network = TypeVar("Network", bound=torch.nn.Module)
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
-ALIGNMENT = 64  # bytes: of torch's own memory on CPUs
-NAMED_AT_MOST = 5  # tensors that an error message lists
-
-
-def read_tensors(
-    path: Path, names: Mapping[str, str], device: torch.device, dtype: torch.dtype
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield (new name, tensor on `device` in `dtype`) for every {name in the file: new name} of a safetensors file.
-
-    Raises LotusError for unreadable data and for NaN or infinite values.
-    """
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            for stored, name in names.items():
-                tensor = file.get_tensor(stored)
-                yield name, finite(tensor, aligned(tensor.to(device=device, dtype=dtype)), stored, path)
-    except (SafetensorError, OSError) as error:
-        raise LotusError(f"{path} cannot be read ({error}): download or copy it again.") from None
-
-
-def aligned(tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor` where torch itself would have placed it.
-
-    Matrix products start at the first aligned number and sum in another order from another place, so weights read at
-    odd offsets of a file would give results that depend on the file they came in, by 1e-6.
-    """
-    return tensor.clone() if tensor.device.type == "cpu" and tensor.data_ptr() % ALIGNMENT else tensor
-
-
-def finite(stored: torch.Tensor, tensor: torch.Tensor, name: str, path: Path) -> torch.Tensor:
-    """`tensor`, which is `stored` in another dtype, or LotusError where it is not finite everywhere."""
-    if _all_finite(tensor):
-        return tensor
-    if _all_finite(stored):
-        raise LotusError(f"{path} holds weights too large for {tensor.dtype} ({name}): load it with dtype float32.")
-    raise LotusError(
-        f"{path} holds NaN or infinite weights ({name}): download it again or train on from an earlier one."
-    )
-
-
-def _all_finite(tensor: torch.Tensor) -> bool:
-    if tensor.numel() == 0 or not tensor.is_floating_point():
-        return True
-    low, high = torch.aminmax(tensor)  # one pass, no temporary the size of the tensor; NaN comes through both
-    return bool(torch.isfinite(low) and torch.isfinite(high))
 
 
 def build_unet(config: dict[str, Any], where: str) -> UNet2DConditionModel:
@@ -85,9 +43,31 @@ def _build(classes: Mapping[str, Any], config: dict[str, Any], where: str) -> to
         raise LotusError(f"{where} describes a {name} that cannot be built: {_first_line(error)}") from None
 
 
-def assign(module: torch.nn.Module, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Give `module` the tensors themselves (no copy). The names must have passed `check_names`."""
-    module.load_state_dict(dict(tensors), strict=True, assign=True)
+@dataclass(frozen=True)
+class Unfilled(Generic[Network]):
+    """A network on the meta device, and the tensors on the disk that are known to be its own."""
+
+    network: Network
+    part: Part
+
+    def fill(self, device: torch.device, dtype: torch.dtype) -> Network:
+        """The network with its tensors, each read once, straight to `device` in `dtype`.
+
+        Raises LotusError for those that cannot be read or are not finite.
+        """
+        tensors = {
+            name: tensor
+            for header, names in self.part.sources
+            for name, tensor in read_tensors(header, names, device, dtype, self.part.shapes)
+        }
+        self.network.load_state_dict(tensors, strict=True, assign=True)
+        return self.network
+
+
+def unfilled(network: Network, part: Part, what: str, where: str) -> Unfilled[Network]:
+    """Raises LotusError unless `part` is just the tensors of `network`, called `what`, and its place `where`."""
+    check_names(network, part.shapes, what, where)
+    return Unfilled(network, part)
 
 
 def check_names(module: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]], part: str, where: str) -> None:
@@ -103,7 +83,7 @@ def check_names(module: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]], 
         "unexpected": [name for name in shapes if name not in expected],
         "misshaped": misshaped,
     }
-    found = "; ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in problems.items() if names)
+    found = "; ".join(f"{len(names)} {kind} ({name_some(names)})" for kind, names in problems.items() if names)
     if found:
         raise LotusError(f"{where} does not hold the weights of its {part}, tensors {found}: it is another model.")
 
@@ -117,10 +97,6 @@ def quiet_diffusers() -> Iterator[None]:
         yield
     finally:
         diffusers_logging.set_verbosity(before)
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:NAMED_AT_MOST]) + (", …" if len(names) > NAMED_AT_MOST else "")
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -1,43 +1,177 @@
-"""Checkpoints into safetensors: a pickle's tensors as they are, any loadable model as one of our files."""
+"""Checkpoints from one layout into another; what was written is read back before it takes its name.
+
+A pickle keeps its tensors as they are; any loadable model becomes one of our files, or a diffusers folder.
+"""
 
 from __future__ import annotations
 
+import json
 import pickle
+import secrets
+import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from ..errors import LotusError
-from .header import PICKLE_SUFFIXES
-from .load import load_model
+from ..files import atomic_path
+from ..model import LotusModel
+from ..progress import Progress
+from .assemble import quiet_diffusers
+from .configs import SCHEDULER
+from .diffusers_layout import INFO, PROMPT_FILE
+from .header import PICKLE_SUFFIXES, name_some
+from .hub import TEXT, Wanted, download
+from .layouts import PROMPT
+from .load import is_hub_name, load_model
+from .registry import hub_id
 from .single_file import save_model, write_tensors
 
 _WRAPPERS = ("state_dict", "model", "module")  # keys under which trainers nest the weights
 
 
 def convert(
-    source: str, target: Path, *, task: str | None = None, space: str | None = None, dtype: torch.dtype = torch.float16
+    source: str,
+    target: Path,
+    *,
+    task: str | None = None,
+    space: str | None = None,
+    dtype: torch.dtype = torch.float16,
+    vae: str | None = None,
+    text_encoder: str | None = None,
+    progress: Progress | None = None,
 ) -> str:
-    """Write `source` to `target` (.safetensors) and return what was written, in words.
+    """Write `source` to `target` and return what was written, in words.
 
     A pickle (.ckpt .pt .pth .bin) keeps its names, shapes and dtypes; torch reads it with `weights_only=True`, which
-    runs no code of the file. Anything `load_model` takes becomes our single file in `dtype`.
+    runs no code of the file. Anything `load_model` takes becomes, in `dtype`, our single file where `target` ends in
+    .safetensors, else a diffusers folder. That holds text_encoder/ and tokenizer/ where `source` or `text_encoder` have
+    them; for Lotus itself, the embedding that it holds in any case is enough.
 
-    Raises LotusError where the source cannot be read so, or the target cannot be written.
+    Raises LotusError where the source cannot be read so, the target cannot be written, or reading it back gives other
+    weights.
     """
-    if target.suffix != ".safetensors":
-        raise LotusError(f"The converted file's name must end in .safetensors, but {target.name} does not.")
     path = Path(source).expanduser()
     if path.is_file() and path.suffix.lower() in PICKLE_SUFFIXES:
+        if target.suffix != ".safetensors":
+            raise LotusError(f"The converted file's name must end in .safetensors, but {target.name} does not.")
         tensors = _read_pickle(path)
         write_tensors(target, tensors)
         return f"{len(tensors)} tensors, unchanged"
-    model = load_model(source, "cpu", torch.float32, task=task, space=space)
-    save_model(model, target, dtype)
-    return f"{model.info.name}, {str(dtype).removeprefix('torch.')}, with its autoencoder and empty prompt"
+    to_folder = target.suffix != ".safetensors"
+    if to_folder:
+        _check_folder(target)
+    model = load_model(
+        source, "cpu", dtype, task=task, space=space, vae=vae, text_encoder=text_encoder, progress=progress
+    )
+    words = f"{model.info.name}, {str(dtype).removeprefix('torch.')}, with its autoencoder and empty prompt"
+    written = checksums(model)
+    if not to_folder:
+        with atomic_path(target) as temporary:
+            save_model(model, temporary, dtype)
+            _check_reloaded(model, temporary, dtype, written)
+        return f"{words}; read back, all {len(written)} tensors are equal"
+    text = _text_folder(source, text_encoder, progress)
+    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        save_folder(model, staging, text)
+        _check_reloaded(model, staging, dtype, written)
+        if target.is_dir():
+            target.rmdir()  # empty, see _check_folder
+        staging.rename(target)
+    except OSError as error:
+        raise LotusError(f"Cannot write {target}: {error.strerror or error}; free some space.") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    found = "with text encoder and tokenizer" if text else "which other programs need a text encoder for"
+    return f"{words}, as a diffusers folder, {found}; read back, all {len(written)} tensors are equal"
+
+
+def save_folder(model: LotusModel, folder: Path, text: Path | None = None) -> None:
+    """Write `model` as a new diffusers folder in its precision. `text` has text_encoder/ and tokenizer/ to copy."""
+    with quiet_diffusers():
+        model.unet.save_pretrained(folder / "unet")
+        model.vae.save_pretrained(folder / "vae")
+    (folder / "scheduler").mkdir()
+    _write_json(folder / "scheduler" / "scheduler_config.json", model.info.scheduler_config or SCHEDULER)
+    save_file({PROMPT: model.prompt_embeds.contiguous()}, folder / PROMPT_FILE)
+    info = model.info
+    stated = {"name": info.name, "task": info.task, "space": info.space, "resolution": info.resolution}
+    _write_json(folder / INFO, {**stated, "normal_convention": info.normal_convention, "training": info.training})
+    parts = {
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "unet": ["diffusers", type(model.unet).__name__],
+        "vae": ["diffusers", type(model.vae).__name__],
+    }
+    if text is not None:
+        parts |= {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
+        for part in TEXT:
+            _copy_part(text / part, folder / part)
+    _write_json(folder / "model_index.json", {"_class_name": f"Lotus{model.variant.upper()}Pipeline", **parts})
+
+
+def checksums(model: LotusModel) -> dict[str, int]:
+    """A CRC of each of the model's tensors, bit for bit."""
+    return {
+        name: zlib.crc32(memoryview(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy()))
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def _check_reloaded(model: LotusModel, path: Path, dtype: torch.dtype, written: dict[str, int]) -> None:
+    """Raise LotusError unless `path` loads as what was written. Drops the weights of `model`, to need memory once."""
+    model.to("meta")
+    found = checksums(load_model(path, "cpu", dtype))
+    wrong = [name for name in written.keys() | found.keys() if written.get(name) != found.get(name)]
+    if wrong:
+        raise LotusError(
+            f"Reading back what was written gave other weights ({name_some(sorted(wrong))}): the disk may be failing."
+        )
+
+
+def _check_folder(target: Path) -> None:
+    if target.suffix.lower() in (*PICKLE_SUFFIXES, ".onnx", ".gguf", ".sft"):
+        raise LotusError(
+            f"The converted file's name must end in .safetensors, but {target.name} does not; a name without ending"
+            " makes a diffusers folder."
+        )
+    if not target.parent.is_dir():
+        raise LotusError(f"Cannot write {target}: there is no folder {target.parent}; create it or choose another.")
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise LotusError(f"{target} is there already: choose another name, or remove it.")
+
+
+def _text_folder(source: str, text_encoder: str | None, progress: Progress | None) -> Path | None:
+    """Where text_encoder/ and tokenizer/ are: as named, else those of the source; None where there are none."""
+    for name in (text_encoder, source):
+        if name is None:
+            continue
+        path = Path(name).expanduser()
+        if not path.exists() and is_hub_name(name):
+            path = download(hub_id(name), Wanted(TEXT), progress)
+        if all((path / part).is_dir() for part in TEXT):
+            return path
+    return None
+
+
+def _copy_part(source: Path, target: Path) -> None:
+    """Small files and safetensors; half precision under the plain name, which every program finds."""
+    target.mkdir()
+    plain = [file for file in source.iterdir() if file.suffix == ".safetensors" and ".fp16" not in file.name]
+    for file in source.iterdir():
+        if file.suffix in (".json", ".txt") or file in plain:
+            shutil.copyfile(file, target / file.name)
+        elif file.suffix == ".safetensors" and not plain:
+            shutil.copyfile(file, target / file.name.replace(".fp16", ""))
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ DTYPE_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
+NAMED_AT_MOST = 5  # tensors that an error message lists
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -31,11 +35,12 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors file says about itself."""
+    """What a safetensors file says about itself. The tensors' data begins `data_begin` bytes into the file."""
 
     path: Path
     metadata: dict[str, str]
     tensors: dict[str, TensorEntry]
+    data_begin: int
 
     @property
     def tensor_bytes(self) -> int:
@@ -67,7 +72,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     except OSError as error:
         raise LotusError(f"{path} cannot be read: {error.strerror or error}.") from None
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=partial(_once, path))
         metadata = content.pop("__metadata__", {})
         tensors = {name: _entry(value) for name, value in content.items()}
         if not all(isinstance(value, str) for value in metadata.values()):
@@ -75,7 +80,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise _not_safetensors(path, "its header is damaged") from None
     _check_extent(path, tensors, size - 8 - length)
-    return Header(path, metadata, tensors)
+    return Header(path, metadata, tensors, 8 + length)
 
 
 def refuse_pickle(path: Path, start: bytes = b"") -> None:
@@ -104,6 +109,21 @@ def _check_start(path: Path, start: bytes, length: int, size: int) -> None:
         raise _cut_off(path, 8 + length, size)
 
 
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no name stands twice: readers would disagree on which of the two counts."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        raise _not_safetensors(path, f"its header has {len(names)} names twice: {name_some(names)}")
+    return values
+
+
+def name_some(names: Iterable[str]) -> str:
+    """The first five of `names`, as error messages list them."""
+    names = list(names)
+    return ", ".join(names[:NAMED_AT_MOST]) + (", …" if len(names) > NAMED_AT_MOST else "")
+
+
 def _entry(value: dict[str, Any]) -> TensorEntry:
     begin, end = value["data_offsets"]
     entry = TensorEntry(value["dtype"], tuple(int(edge) for edge in value["shape"]), int(begin), int(end))
@@ -116,6 +136,11 @@ def _entry(value: dict[str, Any]) -> TensorEntry:
 
 
 def _check_extent(path: Path, tensors: dict[str, TensorEntry], available: int) -> None:
+    end = 0
+    for entry in sorted(tensors.values(), key=lambda entry: (entry.begin, entry.end)):
+        if entry.begin != end:  # the format knows neither gaps nor tensors that share bytes
+            raise _not_safetensors(path, "its header is damaged: tensors overlap or leave gaps")
+        end = entry.end
     needed = max((entry.end for entry in tensors.values()), default=0)
     if needed > available:
         raise _cut_off(path, needed, available)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LotusError
+from ..progress import Progress
+from .format import FORMAT
 from .header import PICKLE_SUFFIXES, read_header
-from .registry import PUBLISHED, embedded, hub_id, near_matches
+from .hub import HUB_ID, NETWORKS, Wanted, download
+from .registry import PUBLISHED, embedded, hub_id, meaning_of, near_matches
 
 if TYPE_CHECKING:
     import torch
 
     from ..model import LotusModel
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DTYPES = {
     "fp32": "float32", "float32": "float32",
     "fp16": "float16", "float16": "float16",
@@ -32,44 +32,86 @@ def load_model(
     *,
     task: str | None = None,
     space: str | None = None,
+    vae: str | os.PathLike[str] | None = None,
+    text_encoder: str | os.PathLike[str] | None = None,
+    prompt_embeds: torch.Tensor | None = None,
     fast_decoder: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
 ) -> LotusModel:
     """Load a model for prediction, ready on its device and in evaluation mode.
 
+    Headers are read first: what does not fit is refused before the weights are read. The weights are read once,
+    straight to `device` in `dtype`.
+
     Args:
-        source: name of an embedded checkpoint (`lotus models`), path of our single .safetensors file or of a diffusers
-            folder, a published name, or a hub id.
+        source: name of an embedded checkpoint (`lotus models`); path of a diffusers folder, of our single .safetensors
+            file, or of a bare U-Net in diffusers or LDM names; a published name; or a hub id.
         device: "auto" takes CUDA, else MPS, else the CPU.
-        dtype: float32, float16, bfloat16, or "auto": what the device computes fast (`precision.auto_dtype`).
-        task, space: what a diffusers folder predicts, for folders whose name does not say ("depth" or "normal";
+        dtype: "auto" takes float16 on CUDA and float32 elsewhere; else float32, float16 or bfloat16.
+        task, space: what the model predicts, where neither it nor its name says so ("depth" or "normal";
             "disparity" or "depth"). Our own files carry it.
+        vae: the autoencoder of a bare U-Net (or another one for any model): file, folder or hub id (`sources`).
+        text_encoder: for a bare U-Net, a folder or hub id with text_encoder/ and tokenizer/, or one of our files, for
+            the embedding of the empty prompt.
+        prompt_embeds: that embedding itself, 1×L×C, for hosts that have it.
         fast_decoder: name, file, folder or hub id of an AutoencoderTiny for `decoder="fast"` (`fast_decoder`).
+        progress: of a download; without it the hub's own bars show on a terminal.
 
     Raises LotusError for anything that is not a usable checkpoint.
     """
     from ..fast_decoder import attach_fast_decoder
+    from .bare_unet import load_bare
     from .diffusers_folder import load_folder
-    from .hub import download
     from .single_file import load_single_file
+    from .sources import autoencoder_from, hub_prompt, prompt_from
 
     at = choose_device(device)
-    precision = choose_dtype(dtype, at, source)
+    precision = choose_dtype(dtype, at)
     name = os.fspath(source)
     path = embedded().get(name, Path(name).expanduser())
+    prompt = None if prompt_embeds is None else prompt_embeds.clone()
+    if text_encoder is not None:
+        prompt = prompt_from(os.fspath(text_encoder), progress)
+    half = precision.itemsize == 2
+    other_vae = None if vae is None else autoencoder_from(os.fspath(vae), half, progress)
     if path.is_dir():
-        model = load_folder(path, at, precision, task=task, space=space)
+        model = load_folder(path, at, precision, task=task, space=space, vae=other_vae, prompt=prompt)
     elif path.is_file():
-        if task is not None or space is not None:
-            raise LotusError(f"{path} says itself what it predicts: leave task and space out.")
-        model = load_single_file(read_header(path), at, precision)
-    elif name in PUBLISHED or (HUB_ID.fullmatch(name) and not _names_a_file(name)):
+        header = read_header(path)
+        if header.metadata.get("format") == FORMAT:
+            if task is not None or space is not None:
+                raise LotusError(f"{path} says itself what it predicts: leave task and space out.")
+            model = load_single_file(header, at, precision, vae=other_vae, prompt=prompt)
+        else:
+            model = load_bare(header, at, precision, task=task, space=space, vae=other_vae, prompt=prompt)
+    elif is_hub_name(name):
         hub_name = hub_id(name)
-        model = load_folder(download(hub_name), at, precision, task=task, space=space, name=hub_name)
+        folder = download(hub_name, Wanted(NETWORKS if vae is None else ("unet",), half), progress)
+        if prompt is None:
+            prompt = hub_prompt(hub_name, folder, half, progress)
+        model = load_folder(folder, at, precision, task=task, space=space, name=hub_name, vae=other_vae, prompt=prompt)
     else:
         raise _unknown(name)
     if fast_decoder is not None:
         attach_fast_decoder(model, fast_decoder)
     return model.eval()
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether `name`, which is no path on this machine, can be that of a model on the hub."""
+    return name in PUBLISHED or bool(HUB_ID.fullmatch(name) and not _names_a_file(name))
+
+
+def needs_telling(name: str) -> bool:
+    """Whether neither the model that a user calls `name` nor that name says what it predicts. Reads headers only."""
+    path = embedded().get(name, Path(name).expanduser())
+    if path.is_dir():
+        return not (path / "lotus.json").is_file() and meaning_of(path.resolve().as_posix()) is None
+    if path.is_file():
+        if path.suffix.lower() in PICKLE_SUFFIXES:
+            return False
+        return read_header(path).metadata.get("format") != FORMAT and meaning_of(path.resolve().as_posix()) is None
+    return is_hub_name(name) and meaning_of(name) is None
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -88,41 +130,19 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     return chosen
 
 
-def choose_dtype(
-    dtype: str | torch.dtype, device: torch.device, source: str | os.PathLike[str] | None = None
-) -> torch.dtype:
-    """The precision that "auto" or an explicit name means on `device`, for the model that a user calls `source`."""
+def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The precision that "auto" or an explicit name means on `device`: bfloat16 is never chosen by itself."""
     import torch
-
-    from ..precision import auto_dtype
 
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype == "auto":
-        return auto_dtype(device, None if source is None else count_parameters(source))
+        return torch.float16 if device.type == "cuda" else torch.float32
     if dtype not in DTYPES:
         raise LotusError(f"There is no precision {dtype!r}: use auto, float32, float16 or bfloat16.")
     chosen = getattr(torch, DTYPES[dtype])
     assert isinstance(chosen, torch.dtype)
     return chosen
-
-
-def count_parameters(source: str | os.PathLike[str]) -> int:
-    """Numbers in the U-Net's largest file of the model that a user calls `source`; what is on the hub is full size.
-
-    Reads headers only. Raises LotusError for files that are none of a model.
-    """
-    from ..precision import FULL_SIZE
-
-    path = embedded().get(os.fspath(source), Path(source).expanduser())
-    if path.is_dir():
-        files = sorted((path / "unet").glob("*.safetensors"))
-    elif path.is_file():
-        files = [path]
-    else:
-        return FULL_SIZE
-    headers = (read_header(file) for file in files)
-    return max((sum(prod(tensor.shape) for tensor in header.tensors.values()) for header in headers), default=0)
 
 
 def _names_a_file(name: str) -> bool:

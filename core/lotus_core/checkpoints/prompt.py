@@ -1,21 +1,101 @@
-"""The embedding of the empty prompt: the only thing Lotus needs a text encoder for, computed once and kept."""
+"""The embedding of the empty prompt: the only thing Lotus needs a text encoder for. Computed once, then kept (8 KB)."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from ..errors import LotusError
+from ..files import atomic_path
+from .header import read_header
+from .layouts import PROMPT
+
+PARTS = ("text_encoder", "tokenizer")
+_SAMPLE = 4096  # bytes of each tensor that tell text encoders apart
+
+
+def cache_folder() -> Path:
+    """Where computed embeddings are kept: `lotus-geometry` in the user's cache folder, or $LOTUS_CACHE."""
+    if chosen := os.environ.get("LOTUS_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        root = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        root = "~/Library/Caches"
+    else:
+        root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(root).expanduser() / "lotus-geometry"
+
+
+def kept_embedding(key: str) -> torch.Tensor | None:
+    """The embedding kept under `key`, or None. A damaged file counts as none."""
+    with contextlib.suppress(Exception):
+        embedding = load_file(_kept(key))[PROMPT].clone()  # to memory of its own, see `reading.read_tensors`
+        if embedding.ndim == 3 and embedding.dtype == torch.float32 and bool(torch.isfinite(embedding).all()):
+            return embedding
+    return None
+
+
+def keep_embedding(key: str, embedding: torch.Tensor) -> None:
+    """Keep `embedding` under `key` for the next time; where that is impossible, it is computed again then."""
+    with contextlib.suppress(OSError, LotusError):
+        target = _kept(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(target) as temporary:
+            save_file({PROMPT: embedding.contiguous()}, temporary)
 
 
 def empty_prompt_embedding(folder: Path) -> torch.Tensor:
     """float32 1×2×C: the last hidden state of text_encoder/ for the empty prompt, tokenised without padding.
 
+    Computed where this text encoder has not been met before, else read from the user's cache.
+
     Raises LotusError where transformers is missing or the folder's text encoder cannot be used.
     """
+    for part in PARTS:
+        if not (folder / part).is_dir():
+            raise LotusError(
+                f"{folder} lacks {part}/: download the whole model again, or pass another folder or hub id that has it"
+                " with --text-encoder (text_encoder= in Python)."
+            )
+    key = _fingerprint(folder)
+    embedding = kept_embedding(key)
+    if embedding is None:
+        embedding = _compute(folder)
+        keep_embedding(key, embedding)
+    return embedding
+
+
+def _kept(key: str) -> Path:
+    return cache_folder() / "prompts" / f"{key}.safetensors"
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of the text encoder and tokenizer: their small files, and the beginning of each tensor of the large ones."""
+    digest = hashlib.sha256()
+    for path in sorted(file for part in PARTS for file in (folder / part).iterdir() if file.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        if path.suffix != ".safetensors":
+            digest.update(path.read_bytes())
+            continue
+        header = read_header(path)
+        with path.open("rb") as file:
+            for name, entry in sorted(header.tensors.items()):
+                digest.update(f"{name} {entry}".encode())
+                file.seek(header.data_begin + entry.begin)
+                digest.update(file.read(min(_SAMPLE, entry.end - entry.begin)))
+    return digest.hexdigest()[:32]
+
+
+def _compute(folder: Path) -> torch.Tensor:
     try:
         from transformers import CLIPTextModel, CLIPTokenizer
     except ImportError:
@@ -23,18 +103,21 @@ def empty_prompt_embedding(folder: Path) -> torch.Tensor:
             f"Reading the text encoder of {folder} needs `pip install 'lotus-geometry[hub]'`; a single file made by"
             " `lotus convert` does not."
         ) from None
-    for part in ("text_encoder", "tokenizer"):
-        if not (folder / part).is_dir():
-            raise LotusError(f"{folder} lacks {part}/: download the whole model again.")
+    full = any(not file.name.endswith(".fp16.safetensors") for file in (folder / "text_encoder").glob("*.safetensors"))
+    read: Callable[..., Any] = CLIPTextModel.from_pretrained
     try:
         with _quiet():
             tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-            encoder = CLIPTextModel.from_pretrained(
-                folder / "text_encoder", local_files_only=True, use_safetensors=True
+            encoder = read(
+                folder / "text_encoder",
+                local_files_only=True,
+                use_safetensors=True,
+                variant=None if full else "fp16",
+                torch_dtype=torch.float32,
             )
             tokens = tokenizer("", padding="do_not_pad", return_tensors="pt").input_ids
             with torch.no_grad():
-                embedding = encoder.float().eval()(tokens)[0]
+                embedding: torch.Tensor = encoder.eval()(tokens)[0]
     except Exception as error:  # transformers raises whatever it trips over in the files
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LotusError(f"The text encoder of {folder} cannot be used: {reason}") from None

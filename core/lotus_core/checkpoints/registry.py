@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Meaning:
 PUBLISHED = {
     "lotus-depth-g-v1-0": Meaning("depth", "g", "depth"),
     "lotus-depth-d-v1-0": Meaning("depth", "d", "depth"),
+    "lotus-depth-d-v1-1": Meaning("depth", "d", "depth"),
     "lotus-depth-g-v2-0-disparity": Meaning("depth", "g", "disparity"),
     "lotus-depth-g-v2-1-disparity": Meaning("depth", "g", "disparity"),
     "lotus-depth-d-v2-0-disparity": Meaning("depth", "d", "disparity"),
@@ -33,6 +35,16 @@ PUBLISHED = {
     "lotus-normal-g-v1-1": Meaning("normal", "g"),
     "lotus-normal-d-v1-1": Meaning("normal", "d"),
 }
+# Bare U-Nets made of them for ComfyUI's diffusion_models/, and the hub repositories that people have them from.
+PUBLISHED_FILES = {
+    "lotus-depth-d-v1-1.safetensors": "Comfy-Org/lotus",
+    "lotus-depth-d-v-1-1-fp16.safetensors": "Kijai/lotus-comfyui",
+    "lotus-depth-g-v1-0.safetensors": "Kijai/lotus-comfyui",
+    "lotus-depth-g-v1-0-fp16.safetensors": "Kijai/lotus-comfyui",
+    "lotus-depth-g-v2-1-disparity-fp16.safetensors": "Kijai/lotus-comfyui",
+    "lotus-normal-g-v1-1-fp16.safetensors": "Kijai/lotus-comfyui",
+}
+_PRECISION = re.compile(r"-(fp16|fp32|bf16|fp8)$")
 
 
 def embedded() -> dict[str, Path]:
@@ -56,13 +68,28 @@ def hub_id(name: str) -> str:
 
 
 def meaning_of(place: str) -> Meaning | None:
-    """What the name of a folder, file or hub id says about the checkpoint in it; None for a name that nobody published.
+    """What the name of a folder, file or hub id says about the checkpoint in it; None for one that nobody published."""
+    name = published_name(place)
+    return PUBLISHED[name] if name else None
 
-    Understands the cache of the hub too, whose folders are called models--<account>--<name>/snapshots/<commit>.
+
+def published_name(place: str) -> str | None:
+    """The entry of PUBLISHED that a folder, file or hub id is named after, in any precision; None without one.
+
+    Understands the cache of the hub too, whose folders are called models--<account>--<name>/snapshots/<commit>, and the
+    weights inside a folder.
     """
     parts = place.replace("\\", "/").rstrip("/").split("/")
     names = [parts[-1], *(part.split("--")[-1] for part in parts if part.startswith("models--"))]
-    return next((PUBLISHED[name] for name in names if name in PUBLISHED), None)
+    if parts[-1].startswith("diffusion_pytorch_model"):
+        names += parts[-3:-2]
+    return next((name for name in map(_plain, names) if name in PUBLISHED), None)
+
+
+def _plain(name: str) -> str:
+    """Without what people add to a published name: ending, precision, another spelling of the version."""
+    name = name.lower().removesuffix(".safetensors").replace("_", "-").replace("-v-", "-v")
+    return _PRECISION.sub("", name)
 
 
 def near_matches(name: str) -> list[str]:

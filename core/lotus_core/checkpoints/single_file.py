@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 
 from ..errors import LotusError
 from ..files import atomic_path
-from ..model import LotusModel
+from ..model import Autoencoder, LotusModel
 from ..model_info import ModelInfo
-from .assemble import assign, build_autoencoder, build_unet, check_names, read_tensors
+from .assemble import Unfilled, build_autoencoder, build_unet, unfilled
 from .format import FORMAT, FORMAT_VERSION, check_format
 from .header import Header
-
-PROMPT = "prompt_embeds"
+from .layouts import PROMPT, Part
+from .reading import read_tensors
 
 
 def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16) -> None:
@@ -70,23 +70,36 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
         raise LotusError(f"Cannot write {path} ({error}): free some space or choose another folder.") from None
 
 
-def load_single_file(header: Header, device: torch.device, dtype: torch.dtype) -> LotusModel:
-    """The model in the file that `header` was read from."""
+def load_single_file(
+    header: Header,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    vae: Unfilled[Autoencoder] | None = None,
+    prompt: torch.Tensor | None = None,
+) -> LotusModel:
+    """The model in the file that `header` was read from; `vae` and `prompt` take the place of its own.
+
+    Raises LotusError for a file that is not one of ours or lacks a part.
+    """
     where = str(header.path)
     check_format(header)
     info = ModelInfo.from_metadata(header.metadata, where)
-    unet = build_unet(_config(header, "unet_config"), where)
-    vae = build_autoencoder(_config(header, "vae_config"), where)
-    if PROMPT not in header.tensors:
+    unet = build_unet(header_config(header, "unet_config"), where)
+    if PROMPT not in header.tensors and prompt is None:
         raise LotusError(f"{where} lacks the embedding of the empty prompt ({PROMPT}): convert the model again.")
-    for part, module in (("unet", unet), ("vae", vae)):
-        prefix = f"{part}."
-        names = {name: name.removeprefix(prefix) for name in header.tensors if name.startswith(prefix)}
-        shapes = {new: header.tensors[stored].shape for stored, new in names.items()}
-        check_names(module, shapes, part, where)
-        assign(module, read_tensors(header.path, names, device, dtype))
-    prompt = dict(read_tensors(header.path, {PROMPT: PROMPT}, device, dtype))[PROMPT]
-    return LotusModel(unet, vae, prompt, info)
+    filled = unfilled(unet, _part(header, "unet."), "U-Net", where)
+    if vae is None:
+        own = build_autoencoder(header_config(header, "vae_config"), where)
+        vae = unfilled(own, _part(header, "vae."), "autoencoder", where)
+    if prompt is None:
+        prompt = dict(read_tensors(header, {PROMPT: PROMPT}, device, dtype))[PROMPT]
+    return LotusModel(filled.fill(device, dtype), vae.fill(device, dtype), prompt.to(device=device, dtype=dtype), info)
+
+
+def _part(header: Header, prefix: str) -> Part:
+    names = {name: name.removeprefix(prefix) for name in header.tensors if name.startswith(prefix)}
+    return Part.of([(header, names)], "diffusers", str(header.path))
 
 
 def _config_json(module: torch.nn.Module) -> str:
@@ -95,7 +108,8 @@ def _config_json(module: torch.nn.Module) -> str:
     return json.dumps({key: value for key, value in config.items() if key != "_name_or_path"}, sort_keys=True)
 
 
-def _config(header: Header, key: str) -> dict[str, Any]:
+def header_config(header: Header, key: str) -> dict[str, Any]:
+    """A network's diffusers config from the header of one of our files, or LotusError."""
     try:
         config = json.loads(header.metadata[key])
     except (KeyError, ValueError):

@@ -32,6 +32,10 @@ def progress_bar(quiet: bool) -> Iterator[Progress | None]:
         yield report
 
 
+def silent(fraction: float, text: str) -> None:
+    """Progress that nobody is to see: --quiet, or no terminal."""
+
+
 def complain(reason: object) -> None:
     """One line on stderr, whatever the reason looks like."""
     print("lotus:", " ".join(str(reason).split()), file=sys.stderr)

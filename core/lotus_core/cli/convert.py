@@ -1,4 +1,4 @@
-"""`lotus convert`: a checkpoint as safetensors."""
+"""`lotus convert`: a checkpoint in another layout."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .console import progress_bar, silent
+from .options import add_part_options, add_quiet
+
 
 def add(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("convert", help="write a checkpoint as .safetensors")
-    parser.add_argument("source", metavar="SRC", help="pickle (.ckpt .pt .pth .bin), diffusers folder, hub id or name")
-    parser.add_argument("target", metavar="DST", type=Path, help=".safetensors file to write")
-    parser.add_argument("--task", choices=("depth", "normal"), help="of a diffusers folder that does not say it")
-    parser.add_argument("--space", choices=("disparity", "depth"), help="of a diffusers folder that does not say it")
+    parser = commands.add_parser("convert", help="one whole .safetensors file, or a diffusers folder, of a checkpoint")
+    parser.add_argument(
+        "source",
+        metavar="SRC",
+        help="U-Net file, diffusers folder, hub id, name, one of our files, or a pickle (.ckpt .pt .pth .bin)",
+    )
+    parser.add_argument(
+        "target", metavar="DST", type=Path, help=".safetensors file to write; without that ending, a diffusers folder"
+    )
+    parser.add_argument("--task", choices=("depth", "normal"), help="of a model that does not say it")
+    parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
     parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="of a model (default: fp16)")
+    add_part_options(parser)
+    add_quiet(parser)
     parser.set_defaults(run=run)
 
 
@@ -26,5 +37,16 @@ def run(args: argparse.Namespace) -> None:
     from ..checkpoints.load import DTYPES
 
     dtype = getattr(torch, DTYPES[args.dtype])
-    written = convert(args.source, args.target, task=args.task, space=args.space, dtype=dtype)
-    print(f"{args.target}: {written}.")
+    with progress_bar(args.quiet) as progress:
+        written = convert(
+            args.source,
+            args.target,
+            task=args.task,
+            space=args.space,
+            dtype=dtype,
+            vae=args.vae,
+            text_encoder=args.text_encoder,
+            progress=progress or silent,
+        )
+    if not args.quiet:
+        print(f"{args.target}: {written}.")

@@ -7,16 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.format import FORMAT, check_format
+from ..checkpoints.diffusers_layout import PROMPT_FILE, read_part
+from ..checkpoints.format import FORMAT, check_format, not_ours
 from ..checkpoints.header import Header, read_header
-from ..checkpoints.registry import Meaning, embedded, meaning_of, near_matches
+from ..checkpoints.hub import kept_snapshot
+from ..checkpoints.layouts import Part, contents_of
+from ..checkpoints.load import is_hub_name
+from ..checkpoints.registry import PUBLISHED, embedded, hub_id, near_matches, published_name
 from ..errors import LotusError
-from ..model_info import ModelInfo
+from ..model_info import RELEASED_RESOLUTION, ModelInfo
 
-OUR_PARTS = {"unet.": "U-Net", "vae.": "autoencoder", "prompt_embeds": "empty prompt"}
-FOLDER_PARTS = ("unet", "vae", "text_encoder", "tokenizer")
-IN_CHANNELS = {"conv_in.weight": 1, "model.diffusion_model.input_blocks.0.0.weight": 1, "unet.conv_in.weight": 1}
-OUT_CHANNELS = {"conv_out.weight": 0, "model.diffusion_model.out.2.weight": 0, "unet.conv_out.weight": 0}
+FOLDER_PARTS = {"unet": "U-Net", "vae": "autoencoder", "text_encoder": "text encoder", "tokenizer": "tokenizer"}
+VARIANTS = {"g": "Lotus-G (generative: draws samples, has uncertainty)", "d": "Lotus-D (discriminative: one answer)"}
+TELL = "pass --task, and --space for depth"
 
 Lines = list[tuple[str, str]]
 
@@ -25,7 +28,7 @@ def add(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser("info", help="say what a checkpoint is, reading its headers only")
     parser.add_argument(
-        "checkpoint", metavar="CKPT", help="name of an embedded checkpoint, .safetensors file or folder"
+        "checkpoint", metavar="CKPT", help="name of a checkpoint, .safetensors file, diffusers folder or hub id"
     )
     parser.set_defaults(run=run)
 
@@ -34,10 +37,12 @@ def run(args: argparse.Namespace) -> None:
     """Print one fact a line."""
     path = embedded().get(args.checkpoint, Path(args.checkpoint).expanduser())
     if path.is_dir():
-        lines = _folder(path)
+        lines = _folder(path, path.resolve().as_posix())
     elif path.exists():
         header = read_header(path)
-        lines = _our_file(header) if header.metadata.get("format") == FORMAT else _bare_unet(header)
+        lines = _our_file(header) if header.metadata.get("format") == FORMAT else _other_file(header)
+    elif is_hub_name(args.checkpoint):
+        lines = _on_the_hub(hub_id(args.checkpoint))
     else:
         matches = near_matches(args.checkpoint)
         hint = f"did you mean {' or '.join(matches)}? " if matches else ""
@@ -49,54 +54,113 @@ def run(args: argparse.Namespace) -> None:
 def _our_file(header: Header) -> Lines:
     check_format(header)
     info = ModelInfo.from_metadata(header.metadata)
-    missing = [name for prefix, name in OUR_PARTS.items() if not any(key.startswith(prefix) for key in header.tensors)]
+    contents = contents_of(header)
+    parts = {"U-Net": contents.unet, "autoencoder": contents.vae}
+    missing = [name for name, part in parts.items() if part is None]
+    prompt = header.tensors[contents.prompt] if contents.prompt else None
     lines = [
         ("name", info.name),
+        ("layout", "one file of Lotus's own"),
         ("predicts", _predicts(info.task, info.space)),
-        ("variant", _variant(_channels(header, IN_CHANNELS), _channels(header, OUT_CHANNELS))),
+        ("variant", _variant(contents.unet)),
         ("longest edge", f"{info.resolution} pixels"),
-        *((name, _weights(header, prefix)) for prefix, name in OUR_PARTS.items() if name not in missing),
-        ("missing", ", ".join(missing) or "nothing"),
+        *((name, _weights(part)) for name, part in parts.items() if part is not None),
+        *([("empty prompt", f"{'×'.join(map(str, prompt.shape))} numbers, {prompt.dtype}")] if prompt else []),
+        ("missing", ", ".join(missing + ([] if prompt else ["empty prompt"])) or "nothing"),
     ]
     return lines + [
         (key, value if isinstance(value, str) else json.dumps(value, indent=2)) for key, value in info.training.items()
     ]
 
 
-def _bare_unet(header: Header) -> Lines:
-    into, out = _channels(header, IN_CHANNELS), _channels(header, OUT_CHANNELS)
-    if into is None or out is None:
-        check_format(header)  # says what it holds instead
+def _other_file(header: Header) -> Lines:
+    contents = contents_of(header)
+    if contents.unet is None and contents.vae is not None:
+        return [
+            ("name", header.path.name),
+            ("layout", f"autoencoder in {contents.vae.layout} names, for --vae"),
+            ("autoencoder", _weights(contents.vae)),
+            ("missing", "U-Net, empty prompt"),
+        ]
+    if contents.unet is None or not contents.unet.is_lotus:
+        raise not_ours(header)
+    place = header.path.resolve().as_posix()
+    vae = [("autoencoder", _weights(contents.vae))] if contents.vae else []
+    missing = [] if contents.vae else ["autoencoder (--vae)"]
     return [
         ("name", header.path.name),
-        ("predicts", _known(meaning_of(header.path.stem))),
-        ("variant", _variant(into, out)),
-        ("U-Net", _weights(header)),
-        ("missing", "autoencoder, empty prompt"),
+        ("layout", f"{'U-Net with autoencoder' if contents.vae else 'U-Net alone'} in {contents.unet.layout} names"),
+        *_published(place, contents.unet),
+        ("variant", _variant(contents.unet)),
+        ("U-Net", _weights(contents.unet)),
+        *vae,
+        ("missing", ", ".join([*missing, "empty prompt (--text-encoder)"])),
     ]
 
 
-def _folder(folder: Path) -> Lines:
+def _folder(folder: Path, place: str) -> Lines:
     missing = [part for part in FOLDER_PARTS if not (folder / part).is_dir()]
     if "unet" in missing:
         raise LotusError(
             f"{folder} holds no checkpoint: give a .safetensors file or a folder with unet/ and vae/ in it."
         )
-    files = [file for part in FOLDER_PARTS for file in sorted((folder / part).glob("*.safetensors"))]
-    unet = next((read_header(file) for file in files if file.parent.name == "unet"), None)
+    if (folder / PROMPT_FILE).is_file():  # what text encoder and tokenizer are for
+        missing = [part for part in missing if part in ("unet", "vae")]
+    parts: dict[str, Part] = {}
+    for part in ("unet", "vae"):
+        try:
+            parts[part] = read_part(folder / part)
+        except LotusError:
+            missing += [] if part in missing else [f"weights of the {FOLDER_PARTS[part]}"]
+    texts = [read_header(file) for file in sorted((folder / "text_encoder").glob("*.safetensors"))]
     stated = _json(folder / "lotus.json")
     predicts = (
-        _predicts(stated["task"], stated.get("space"))
+        [("predicts", _predicts(stated["task"], stated.get("space")))]
         if "task" in stated
-        else _known(meaning_of(str(folder.resolve())))
+        else _published(place, parts.get("unet"))
     )
     return [
-        ("name", folder.resolve().name),
-        ("predicts", predicts),
-        ("variant", _variant(_channels(unet, IN_CHANNELS), _channels(unet, OUT_CHANNELS)) if unet else "unknown"),
-        *((file.parent.name, f"{_weights(read_header(file))}, {file.name}") for file in files),
-        ("missing", ", ".join(missing + ([] if unet else ["weights of the U-Net"])) or "nothing"),
+        ("name", place.rsplit("/", 1)[-1]),
+        ("layout", "diffusers folder"),
+        *predicts,
+        ("variant", _variant(parts.get("unet"))),
+        *((part, f"{_weights(found)}, {_files(found)}") for part, found in parts.items()),
+        *(("text_encoder", f"{text.parameters():,} numbers, {text.path.name}") for text in texts),
+        ("missing", ", ".join(missing) or "nothing"),
     ]
+
+
+def _on_the_hub(name: str) -> Lines:
+    """From this machine's copy where there is one, else what the name says. Asks no network."""
+    folder = kept_snapshot(name)
+    if folder is not None:
+        return [*_folder(folder, name), ("on the hub", f"{name}, copy in {folder}")]
+    known = published_name(name)
+    if known is None:
+        raise LotusError(
+            f"{name} is neither on this machine nor a published name, so its headers cannot be read: `lotus models`"
+            " lists what is available."
+        )
+    meaning = PUBLISHED[known]
+    return [
+        ("name", known),
+        ("layout", "diffusers folder on the hub"),
+        ("predicts", _predicts(meaning.task, meaning.space)),
+        ("variant", VARIANTS[meaning.variant]),
+        ("longest edge", f"{RELEASED_RESOLUTION} pixels"),
+        ("on the hub", f"{name}, not on this machine: --model {name} downloads it"),
+    ]
+
+
+def _published(place: str, unet: Part | None) -> Lines:
+    """What the name says, unless the weights contradict it."""
+    known = published_name(place)
+    if known is None:
+        return [("predicts", f"unknown, its name is none of the published ones: {TELL}")]
+    meaning = PUBLISHED[known]
+    if unet is not None and unet.variant not in (None, meaning.variant):
+        return [("predicts", f"unknown, named like a Lotus-{meaning.variant.upper()}, which it is not: {TELL}")]
+    return [("predicts", _predicts(meaning.task, meaning.space)), ("published as", hub_id(known))]
 
 
 def _predicts(task: str, space: str | None) -> str:
@@ -104,32 +168,25 @@ def _predicts(task: str, space: str | None) -> str:
     return near.get(space or "", "normals (x left, y up, z toward the camera)") if task != "depth" or space else "depth"
 
 
-def _known(meaning: Meaning | None) -> str:
-    return _predicts(meaning.task, meaning.space) if meaning else "unknown: its name is none of the published ones"
-
-
-def _channels(header: Header, names: dict[str, int]) -> int | None:
-    return next((header.tensors[name].shape[axis] for name, axis in names.items() if name in header.tensors), None)
-
-
-def _variant(into: int | None, out: int | None) -> str:
-    if into is None or out is None:
+def _variant(unet: Part | None) -> str:
+    if unet is None or unet.channels is None:
         return "unknown"
-    if into == 2 * out:
-        return "Lotus-G (generative: draws samples, has uncertainty)"
-    return "Lotus-D (discriminative: one answer)" if into == out else f"none of Lotus: {into} channels in, {out} out"
+    into, out = unet.channels
+    return VARIANTS.get(unet.variant or "", f"none of Lotus: {into} channels in, {out} out")
 
 
-def _weights(header: Header, prefix: str = "") -> str:
-    entries = [entry for name, entry in header.tensors.items() if name.startswith(prefix)]
-    size = sum(entry.end - entry.begin for entry in entries)
-    kinds = "/".join(sorted({entry.dtype for entry in entries}))
-    return f"{header.parameters(prefix):,} numbers, {kinds}, {size / 1e6:.1f} MB"
+def _weights(part: Part) -> str:
+    return f"{part.numbers:,} numbers, {part.dtypes}, {part.bytes / 1e6:.1f} MB"
+
+
+def _files(part: Part) -> str:
+    first = part.sources[0][0].path.name
+    return first if len(part.sources) == 1 else f"{len(part.sources)} files from {first} on"
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

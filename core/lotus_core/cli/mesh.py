@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from ..progress import part
-from .console import Stopwatch, complain, progress_bar
+from .console import Stopwatch, progress_bar
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
 from .options import add_fast_options, add_model_options, add_quiet, add_tile, whole
 from .outputs import OutputFolder
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
         metavar="M",
         help=f"depth model, and once more for a normal model (default: {DEFAULT_MODELS['depth']})",
     )
-    parser.add_argument("--space", choices=("disparity", "depth"), help="of a diffusers folder that does not say it")
+    parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
     add_shape_options(parser)
     several = parser.add_argument_group("several photos")
     several.add_argument(
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     watch = Stopwatch()
     with OutputFolder(args.output.parent) as folder, progress_bar(args.quiet) as progress:
         images = [load_image(path) for path in args.image]
-        predictors = Predictors(args, args.model, None, also=extra_maps(args))
+        predictors = Predictors(args, args.model, None, also=extra_maps(args), progress=progress)
         if "depth" not in predictors.maps:
             raise LotusError(f"A mesh needs depth, which {args.model[0]} does not predict: name a depth model as well.")
         if posed and "normal" in predictors.maps:
@@ -86,8 +86,6 @@ def run(args: argparse.Namespace) -> None:
     if failed is not None and not args.quiet:
         print(f"--far auto: {failed} Used {scene.record['far']:g} instead.", file=sys.stderr)
     if not args.quiet:
-        for note in predictors.notes:
-            complain(note)
         print(f"{args.output}: {_summary(args, scene, images)} ({watch})")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..checkpoints.registry import PUBLISHED, hub_id, list_models
+from ..checkpoints.registry import PUBLISHED, PUBLISHED_FILES, hub_id, list_models, published_name
 from ..model_info import RELEASED_RESOLUTION
 from .console import table
 
@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table of embedded and published checkpoints."""
+    """Print the table of embedded and published checkpoints, and of published U-Net files."""
     rows = [("NAME", "PREDICTS", "VARIANT", "LONGEST EDGE", "WHERE")]
     for name, header in list_models().items():
         words = header.metadata
@@ -27,6 +27,12 @@ def run(args: argparse.Namespace) -> None:
     for name, meaning in PUBLISHED.items():
         predicts = meaning.space or meaning.task
         rows.append((hub_id(name), predicts, _variant(meaning.variant), str(RELEASED_RESOLUTION), "Hugging Face hub"))
+    for file, repository in PUBLISHED_FILES.items():
+        known = published_name(file)
+        assert known is not None
+        meaning = PUBLISHED[known]
+        predicts = meaning.space or meaning.task
+        rows.append((file, predicts, _variant(meaning.variant), str(RELEASED_RESOLUTION), f"U-Net file, {repository}"))
     print(table(rows))
 
 

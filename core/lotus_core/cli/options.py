@@ -19,6 +19,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--offload", action="store_true", help="for small GPUs: weights stay in main memory, a layer at a time moves"
     )
+    add_part_options(parser)
 
 
 def add_tile(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,15 @@ def add_tile(parser: argparse.ArgumentParser) -> None:
         type=whole(0),
         metavar="N",
         help="more detail in large photos: --res (default: the photo's size) in overlapping tiles of N pixels",
+    )
+
+
+def add_part_options(parser: argparse.ArgumentParser) -> None:
+    """--vae and --text-encoder: what a bare U-Net lacks."""
+    group = parser.add_argument_group("for a U-Net file")
+    group.add_argument("--vae", metavar="V", help="its autoencoder: file, folder or hub id")
+    group.add_argument(
+        "--text-encoder", metavar="T", help="folder or hub id with text_encoder/ and tokenizer/, for the empty prompt"
     )
 
 

@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
         metavar="M",
         help="name, file, folder or hub id; once for each kind of map",
     )
-    parser.add_argument("--space", choices=("disparity", "depth"), help="of a diffusers folder that does not say it")
+    parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
     parser.add_argument(
         "--samples", type=whole(2), default=DEFAULT_SAMPLES, metavar="N", help="for uncertainty (default: %(default)s)"
     )
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
                 failures.append(error)
                 continue
             if predictors is None:  # only now, so that a bad file name is told at once; a bad model stops everything
-                predictors = Predictors(args, args.model, wanted)
+                predictors = Predictors(args, args.model, wanted, progress=bar)
             try:
                 written = predict_image(predictors, image, Path(path), folder, args, bar)
             except Cancelled:
@@ -78,8 +78,6 @@ def run(args: argparse.Namespace) -> None:
                 failures.append(error)
             else:
                 if not args.quiet:
-                    for note in predictors.notes:
-                        complain(f"{path}: {note}")
                     say(f"{path}: {', '.join(written)} in {args.output} ({watch})", progress)
     if failures and len(args.image) == 1:
         raise failures[0]
@@ -155,7 +153,6 @@ def write_record(
         "camera": {**camera.to_dict(), "source": source},
         "seed": args.seed,
         "reference": args.reference,
-        **({"notes": predictors.notes} if predictors.notes else {}),
         "versions": versions(),
         "command": shlex.join(["lotus", *args.argv]),
     }

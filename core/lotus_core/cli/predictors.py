@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from ..progress import Cancel, Progress, part
+from .console import silent
 from .options import check_fast
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ..images import LoadedImage
     from ..maps import Depth, Normals, Uncertainty
     from ..model import Decoder, LotusModel
-    from ..predict import LotusPredictor
     from ..sampling import NoiseSource
 
 Loader = Callable[[str, argparse.Namespace, Sequence[str]], "LotusModel"]
@@ -36,9 +36,7 @@ class Predictors:
         also: more maps that are wanted besides.
         load: gets a model by its name, the arguments and the maps it may be for; for callers that keep models loaded.
         cancel: polled while predicting.
-
-    Attributes:
-        notes: sentences about the last image that its owner should know, such as that memory ran out.
+        progress: of a download, where models come from the hub.
 
     Raises LotusError for models that cannot be loaded, that predict the same, or that the maps have no use for.
     """
@@ -52,9 +50,10 @@ class Predictors:
         also: Sequence[str] = (),
         load: Loader | None = None,
         cancel: Cancel | None = None,
+        progress: Progress | None = None,
     ) -> None:
         check_fast(args)
-        get = load or load_for_maps
+        get = load or partial(load_for_maps, progress=progress)
         self._args = args
         given: dict[str, tuple[str, LotusModel]] = {}
         for name in names:
@@ -74,7 +73,6 @@ class Predictors:
             _check_samples(loaded[self.kind_of["uncertainty"]], "--task" if hasattr(args, "task") else "--uncertainty")
         from ..predict import LotusPredictor
 
-        self.notes: list[str] = []
         self.models = loaded
         self._predictors = {kind: LotusPredictor(model, cancel=cancel) for kind, model in loaded.items()}
 
@@ -84,7 +82,6 @@ class Predictors:
 
         encoder: Decoder = "fast" if self._args.fast_encoder else "exact"
         decoder: Decoder = "fast" if self._args.fast_decoder else "exact"
-        self.notes = []
         encoded: dict[Any, Any] = {}  # what decides the latents → encoded image: all maps share an encoding that can
         maps = {}
         for index, map_ in enumerate(self.maps):
@@ -105,7 +102,6 @@ class Predictors:
                     progress=part(report, 0, 2),
                 )
                 report = part(report, 1, 2)
-                self._note(predictor)
             make: Callable[..., Depth | Normals | Uncertainty] = getattr(predictor, map_)
             samples = {"samples": self._args.samples} if map_ == "uncertainty" else {}
             maps[map_] = make(
@@ -116,11 +112,7 @@ class Predictors:
                 progress=report,
                 **samples,
             )
-            self._note(predictor)
         return maps
-
-    def _note(self, predictor: LotusPredictor) -> None:
-        self.notes += [note for note in predictor.notes if note not in self.notes]
 
     def use_noise(self, kind: str, source: NoiseSource | None) -> None:
         """Where the model of a kind of map ("depth", "normal") gets its noise from now on; None for its own."""
@@ -167,18 +159,26 @@ class Predictors:
         }
 
 
-def load_for_maps(name: str, args: argparse.Namespace, maps: Sequence[str]) -> LotusModel:
-    """Load a model; `maps` decides the task of a folder that does not say it. Raises LotusError."""
+def load_for_maps(
+    name: str, args: argparse.Namespace, maps: Sequence[str], progress: Progress | None = None
+) -> LotusModel:
+    """Load a model; `maps` decides the task of one that does not say it. Raises LotusError.
+
+    progress: of a download.
+    """
     from ..checkpoints import load_model
-    from ..checkpoints.registry import meaning_of
+    from ..checkpoints.load import needs_telling
+    from ..checkpoints.registry import embedded
 
     hints: dict[str, Any] = {}
-    folder = Path(name).expanduser()
-    if folder.is_dir() and not (folder / "lotus.json").is_file() and meaning_of(folder.resolve().as_posix()) is None:
-        # Only a folder that does not say what it predicts needs to be told.
+    if needs_telling(name):
         kinds = {"depth"} if args.space else set(maps) & DEFAULT_MODELS.keys()
         hints = {"task": kinds.pop() if len(kinds) == 1 else None, "space": args.space}
-    model = load_model(name, args.device, args.dtype, fast_decoder=args.fast_decoder, **hints)
+    if name not in embedded():  # those are whole; the options are for the models that the user named
+        hints |= {option: getattr(args, option, None) for option in ("vae", "text_encoder")}
+    model = load_model(
+        name, args.device, args.dtype, fast_decoder=args.fast_decoder, progress=progress or silent, **hints
+    )
     model.fold()
     if args.offload:
         model.offload()

@@ -1,0 +1,54 @@
+"""What a model predicts, where its weights do not say: the caller, a note beside them, or their published name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import LotusError
+from ..model_info import RELEASED_RESOLUTION, ModelInfo
+from .registry import meaning_of
+
+
+def settle_info(
+    place: str,
+    variant: str,
+    task: str | None,
+    space: str | None,
+    stated: dict[str, Any],
+    scheduler_config: dict[str, Any],
+) -> ModelInfo:
+    """What the weights at `place` (a path or hub id) predict.
+
+    Args:
+        variant: "g" or "d", as the weights themselves say.
+        task, space: from the caller; they count most.
+        stated: from a lotus.json beside the weights; then the name counts.
+
+    Raises LotusError where nothing says it, or where the name says another variant than the weights.
+    """
+    known = meaning_of(place)
+    if known is not None and known.variant != variant and task is None and "task" not in stated:
+        raise LotusError(
+            f"{place} is named like a Lotus-{known.variant.upper()} and holds a Lotus-{variant.upper()}, so its name"
+            " cannot be trusted: pass --task and --space (task= and space= in Python)."
+        )
+    task = task or stated.get("task") or (known.task if known else None)
+    if task is None:
+        raise LotusError(f"Nothing says what {place} predicts: pass --task depth or --task normal (task= in Python).")
+    if task == "depth":
+        space = space or stated.get("space") or (known.space if known else None)
+        if space is None:
+            raise LotusError(
+                f"Nothing says whether the depth of {place} is disparity or depth: pass --space disparity or --space"
+                " depth (space= in Python)."
+            )
+    name = place.rstrip("/").rsplit("/", 1)[-1].removesuffix(".safetensors")
+    return ModelInfo(
+        name=stated.get("name") or name,
+        task=task,
+        space=space,
+        resolution=stated.get("resolution", RELEASED_RESOLUTION),
+        normal_convention=stated.get("normal_convention", "lotus"),
+        training=stated.get("training", {}),
+        scheduler_config=scheduler_config,
+    )
