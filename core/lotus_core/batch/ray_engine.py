@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..errors import LotusError
 from .items import Item
 from .manifest import Finished, Record
 from .pipeline import Limits
-from .reading import Stamp
+from .reading import Stamp, stamp
 from .settings import Settings
 
 LOCALHOST = "127.0.0.1"
@@ -108,7 +109,9 @@ def _run(
         "clips": str(record.clips.absolute()),
         "limits": (limits.threads, limits.bytes),
         "threads": threads,
+        "retries": cluster.retries,
     }
+    shutil.rmtree(_attempts(record.staging), ignore_errors=True)  # those of an earlier run
     results = (
         ray.data.from_items(rows, override_num_blocks=chunks)
         .map_batches(
@@ -116,13 +119,11 @@ def _run(
             fn_constructor_kwargs=arguments,
             batch_size=None,  # a block is a chunk
             batch_format="pandas",
-            concurrency=cluster.workers,
+            compute=ray.data.ActorPoolStrategy(size=cluster.workers),  # which replaces actors that die
             num_cpus=cluster.cpus,
             num_gpus=cluster.gpus,
-            max_restarts=-1,
-            max_task_retries=cluster.retries,
         )
-        .iter_rows(prefetch_batches=0)
+        .iter_rows()
     )
     try:
         for row in results:
@@ -140,13 +141,20 @@ class ChunkWorker:
     """An actor: loads the models once, then works on one chunk after another with the local engine."""
 
     def __init__(
-        self, settings: dict[str, Any], staging: str, clips: str, limits: tuple[int, int], threads: int
+        self,
+        settings: dict[str, Any],
+        staging: str,
+        clips: str,
+        limits: tuple[int, int],
+        threads: int,
+        retries: int,
     ) -> None:
         import torch
 
         torch.set_num_threads(threads)
         self._settings = Settings.from_json(settings)
         self._staging, self._clips, self._limits = Path(staging), Path(clips), Limits(*limits)
+        self._retries = retries
         self._loaded: Any = None
 
     def __call__(self, chunk: Any) -> Any:
@@ -159,17 +167,30 @@ class ChunkWorker:
     def _work(self, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
         from .local import process
 
-        trace = Path(self._staging.parent.parent) / f"worker-{os.getpid()}.log"
-        with open(trace, "a", encoding="utf-8") as log:
-            log.writelines(item.key + "\n" for item in items)
-        done: set[str] = set()
+        if self._died_often(items):
+            for item in items:
+                reason = (
+                    f"The worker died {self._retries + 1} times on this file or one of the {len(items)} files it was"
+                    " given with it: find it with --retry --chunk 1, or give workers more memory."
+                )
+                yield Finished(item.key, stamp(item.files), reason=reason).to_json()
+            return
         try:
             for finished in process(items, self._predictors, self._settings, self._staging, self._clips, self._limits):
-                done.add(finished.key)
                 yield {**finished.to_json(), **finished.trace}
         except LotusError as error:  # no disk, no model: nobody can go on, and a retry would not help
             stopped = Finished("", Stamp.missing(), reason=str(error), trace={"fatal": True})
             yield stopped.to_json()
+
+    def _died_often(self, items: Sequence[Item]) -> bool:
+        """Note that work on a chunk begins; whether it has begun, and not ended, too often already."""
+        folder = _attempts(self._staging)
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / items[0].id, "a+", encoding="utf-8") as file:
+            file.seek(0)
+            begun = len(file.readlines())
+            file.write(json.dumps({"worker": os.getpid(), "keys": [item.key for item in items]}) + "\n")
+        return begun > self._retries
 
     def _predictors(self) -> Any:
         from .local import load_predictors
@@ -183,3 +204,8 @@ def _from_row(text: str) -> Finished:
     finished = Finished.from_json(line)
     finished.trace = {name: line[name] for name in ("seconds", "worker", "fatal") if name in line}
     return finished
+
+
+def _attempts(staging: Path) -> Path:
+    """A file for each chunk with a line for each time that work on it began."""
+    return staging.parent.parent / "attempts"
