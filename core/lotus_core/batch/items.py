@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..errors import LotusError
 
-Kind = Literal["still", "sequence", "video"]
+Kind = Literal["still", "sequence", "video", "latents", "samples"]
 
 STILLS = frozenset({".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm",
                     ".tga", ".jp2", ".avif", ".psd", ".dds", ".exr", ".hdr"})  # fmt: skip
@@ -31,7 +31,7 @@ class Item:
     key:     what the manifest calls it: path relative to the source, with forward slashes; a sequence has #### in it.
     kind:    how it is read.
     files:   absolute paths: one, or the frames of a sequence in order.
-    numbers: the frame numbers of a sequence.
+    numbers: the frame numbers of a sequence; source, first and one past the last sample of a shard for training.
     output:  what its results are called: path relative to the destination, without suffix. No two items share one,
              also where file names ignore case.
     """

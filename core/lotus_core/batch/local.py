@@ -11,6 +11,8 @@ from .items import Item
 from .manifest import Finished, Record
 from .pipeline import Limits, process_stills
 from .settings import Settings
+from .shards import KINDS as SHARDS
+from .shards import process_shards
 
 if TYPE_CHECKING:
     from ..cli.predictors import Predictors
@@ -41,10 +43,11 @@ def process(
     limits: Limits,
     on_frame: OnFrame | None = None,
 ) -> Iterator[Finished]:
-    """Stills, then clips. What comes back lies in `staging` and is for the caller to enter into a record."""
+    """Stills, then shards, then clips. What comes back lies in `staging`, for the caller to enter into a record."""
     yield from process_stills([item for item in items if item.kind == "still"], predictors, settings, staging, limits)
+    yield from process_shards([item for item in items if item.kind in SHARDS], staging)
     for item in items:
-        if item.kind != "still":
+        if item.kind in ("sequence", "video"):
             yield process_clip(item, predictors, settings, staging, clips, limits, on_frame)
 
 

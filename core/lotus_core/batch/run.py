@@ -16,6 +16,7 @@ from .pipeline import Limits
 from .ray_engine import Cluster, run_ray
 from .settings import Settings
 from .sharding import of_shard
+from .shards import find_shards
 
 OnStart = Callable[[int, int], None]
 """(items to do, items that were done before)"""
@@ -23,7 +24,8 @@ OnStart = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. cluster: None for the local engine. threads: of torch, None for its own choice."""
+    """What to run. cluster: None for the local engine. threads: of torch, None for its own choice.
+    shards: which of `shards.KINDS` to make of the training config that `source` is, None for maps."""
 
     source: str
     destination: Path
@@ -34,6 +36,7 @@ class Plan:
     sequences: bool = True
     retry: bool = False
     threads: int | None = None
+    shards: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ def run(
 ) -> Summary:
     """Run to the end; on any error what is finished stays finished, and the manifest says so. Raises LotusError."""
     start = time.perf_counter()
-    found, ignored = find_items(plan.source, plan.destination, plan.sequences)
+    if plan.shards:
+        found, ignored = find_shards(plan.source, plan.shards), 0
+    else:
+        found, ignored = find_items(plan.source, plan.destination, plan.sequences)
     items = of_shard(found, plan.shard)
     done = 0
     with Record(plan.destination, plan.settings, plan.shard) as record:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..batch.manifest import Finished
     from ..batch.run import Summary
 
+SHARDS = ("latents", "samples")  # what training reads, made of a config
 NAMED_FAILURES = 20  # bad files that are named on the screen; the manifest has all
 
 
@@ -31,10 +32,12 @@ def add(commands: Any) -> None:
         description="Maps of all in SRC: a folder and what is below it, a glob in quotes, frames as shot.####.exr, or a"
         " video. Run the same command again to go on where it was stopped.",
     )
-    parser.add_argument("source", metavar="SRC", help="folder, 'glob', shot.####.exr or video")
+    parser.add_argument("source", metavar="SRC", help="folder, 'glob', shot.####.exr, video or training config")
     parser.add_argument("destination", type=Path, metavar="DST", help="folder for the results, laid out like SRC")
     parser.add_argument(
-        "--task", choices=(*MAPS, "all"), help="which maps (default: what --model predicts, else depth)"
+        "--task",
+        choices=(*MAPS, "all", *SHARDS),
+        help="which maps (default: what --model predicts, else depth); latents, samples: for training, of a config",
     )
     parser.add_argument("--model", action="append", default=[], metavar="M", help="once for each kind of map")
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a diffusers folder that does not say it")
@@ -112,7 +115,10 @@ def run(args: argparse.Namespace) -> None:
 
     check_fast(args)
     check_destination(args.source, args.destination)
-    args.maps = MAPS if args.task == "all" else (args.task,) if args.task else ()
+    shards = args.task if args.task in SHARDS else None
+    if (shards is None) == args.source.endswith(".toml"):
+        raise LotusError(f"--task {' and '.join(SHARDS)} are made of a training config (.toml), and maps of pictures.")
+    args.maps = () if shards else MAPS if args.task == "all" else (args.task,) if args.task else ()
     args.models = tuple(args.model)
     if args.tile and args.noise == "motion":
         raise LotusError("--noise motion cannot follow tiles: leave --tile out, or take --noise shared.")
@@ -129,6 +135,7 @@ def run(args: argparse.Namespace) -> None:
         args.sequences,
         args.retry,
         args.threads,
+        shards,
     )
     with _stop_on_terminate(), _Bar(args.quiet) as bar:
         summary = run_batch(plan, bar.start, bar.item, bar.frame)

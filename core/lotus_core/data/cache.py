@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import bisect
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..errors import LotusError
 from .sample import Sample
 from .synthetic.dataset import SyntheticScenes
 
-_SHARD = 250
+SHARD = 250
 
 
 class SceneCache(Dataset[Sample]):
@@ -96,32 +97,34 @@ def render_shard(folder: Path, scenes: SyntheticScenes, first: int, last: int) -
         return path
     samples = [scenes[i] for i in range(first, last)]
     temporary = path.with_suffix(f".tmp{os.getpid()}")
-    save_file(
-        {
-            "image": torch.stack([((s.image + 1) * 127.5).round().to(torch.uint8) for s in samples]),
-            "depth": torch.stack([s.depth.half() for s in samples]),
-            "normals": torch.stack([(s.normals * 127).round().to(torch.int8) for s in samples]),
-            "valid": torch.stack([s.valid.to(torch.uint8) for s in samples]),
-            "focal_px": torch.tensor([s.focal_px for s in samples]),
-        },
-        temporary,
-        {"seed": str(scenes.seed), "first": str(first), "textures": str(scenes.textures)},
-    )
+    words = {"seed": str(scenes.seed), "first": str(first), "textures": str(scenes.textures)}
+    save_file(packed(samples), temporary, words)
     os.replace(temporary, path)
     return path
+
+
+def packed(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+    """The tensors of a shard. Depth keeps 11 bits, normals 0.3 degrees."""
+    return {
+        "image": torch.stack([((s.image + 1) * 127.5).round().to(torch.uint8) for s in samples]),
+        "depth": torch.stack([s.depth.half() for s in samples]),
+        "normals": torch.stack([(s.normals * 127).round().to(torch.int8) for s in samples]),
+        "valid": torch.stack([s.valid.to(torch.uint8) for s in samples]),
+        "focal_px": torch.tensor([s.focal_px for s in samples]),
+    }
 
 
 def render_cache(folder: Path, scenes: SyntheticScenes, workers: int = 1) -> None:
     """Render every scene of the data set into shards under `folder`, with a progress bar."""
     folder.mkdir(parents=True, exist_ok=True)
-    firsts = range(0, len(scenes), _SHARD)
+    firsts = range(0, len(scenes), SHARD)
     if workers <= 1:
         for first in tqdm(firsts, desc="shards", disable=None):
-            render_shard(folder, scenes, first, min(first + _SHARD, len(scenes)))
+            render_shard(folder, scenes, first, min(first + SHARD, len(scenes)))
         return
     # One thread each: the workers are what fills the cores.
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        jobs = [pool.submit(render_shard, folder, scenes, f, min(f + _SHARD, len(scenes))) for f in firsts]
+        jobs = [pool.submit(render_shard, folder, scenes, f, min(f + SHARD, len(scenes))) for f in firsts]
         for job in tqdm(jobs, desc="shards", disable=None):
             job.result()
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import LotusError
 
 _CHUNK = 1024  # steps whose picks are drawn together; only speed depends on it being large
+_WINDOW = 4  # shards whose samples are mixed when shards are read one after the other
 _PICKS, _ORDER = 0, 1  # separate random streams of one seed
 
 
@@ -22,8 +23,18 @@ class MixtureSchedule:
     span the end of one epoch and the start of the next.
     """
 
-    def __init__(self, lengths: Sequence[int], probabilities: Sequence[float], batch_size: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        probabilities: Sequence[float],
+        batch_size: int,
+        seed: int = 0,
+        shard: int | None = None,
+    ) -> None:
         """`lengths` and `probabilities` have one entry per data set; probabilities are ≥ 0 and need not sum to 1.
+
+        shard: samples that lie together in a file. Shards then come in a random order and are mixed a few at a time, so
+        that a disk or a network reads each once an epoch, from end to end.
 
         Raises:
             LotusError: the entries do not match, a data set that would be drawn is empty, or a number is out of range.
@@ -48,6 +59,7 @@ class MixtureSchedule:
         self.probabilities = tuple(float(p) / float(sum(probabilities)) for p in probabilities)
         self.batch_size = batch_size
         self.seed = seed
+        self.shard = shard
         # An exact upper end: rounding in the sum must not select a data set of probability 0 after the last real one.
         last = max(i for i, p in enumerate(self.probabilities) if p > 0)
         edges = np.cumsum(self.probabilities)
@@ -69,7 +81,7 @@ class MixtureSchedule:
         indices = []
         for position in range(first, first + self.batch_size):
             epoch, place = divmod(position, length)
-            indices.append(int(_permutation(self.seed, dataset, epoch, length)[place]))
+            indices.append(int(_permutation(self.seed, dataset, epoch, length, self.shard)[place]))
         return dataset, indices
 
     def epoch(self, step: int) -> tuple[float, ...]:
@@ -96,8 +108,17 @@ def _picks(seed: int, edges: tuple[float, ...], chunk: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _permutation(seed: int, dataset: int, epoch: int, length: int) -> np.ndarray:
-    return np.random.default_rng([seed, _ORDER, dataset, epoch]).permutation(length)
+def _permutation(seed: int, dataset: int, epoch: int, length: int, shard: int | None) -> np.ndarray:
+    rng = np.random.default_rng([seed, _ORDER, dataset, epoch])
+    if shard is None:
+        return rng.permutation(length)
+    order = rng.permutation(-(-length // shard))
+    windows = (order[first : first + _WINDOW] for first in range(0, len(order), _WINDOW))
+    return np.concatenate([rng.permutation(np.concatenate([_rows(s, shard, length) for s in w])) for w in windows])
+
+
+def _rows(number: int, shard: int, length: int) -> np.ndarray:
+    return np.arange(number * shard, min((number + 1) * shard, length))
 
 
 def _checked(step: int) -> int:

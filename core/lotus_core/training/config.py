@@ -68,12 +68,18 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Training mixture (one source is drawn per batch, so sources may differ in size) and held-out samples."""
+    """Training mixture (one source is drawn per batch, so sources may differ in size) and held-out samples.
+
+    `latents`: a folder of shards made by `lotus batch`, to train from. `stream`: shards are read one after the other,
+    in an order that is drawn anew each epoch, and their samples mixed within a few of them.
+    """
 
     sources: tuple[SourceConfig, ...]
     validation: tuple[SourceConfig, ...] = ()
     flip: bool = True
     cache_latents: bool = False
+    latents: str = ""
+    stream: bool = False
     workers: int = 0
 
 
@@ -273,7 +279,7 @@ def _check_autoencoder(run: AutoencoderRunConfig | DecoderRunConfig) -> None:
     shares = (run.loss.image_share, run.loss.depth_share, run.loss.normal_share)
     if min(shares) < 0 or sum(shares) <= 0:
         raise LotusError("[loss] image_share, depth_share and normal_share must be ≥ 0 and not all 0.")
-    if run.data.cache_latents:
+    if run.data.cache_latents or run.data.latents:
         raise LotusError("[data] cache_latents is for training a U-Net; an autoencoder has no fixed latents to keep.")
     _check_common(run.data, run.optim, run.log)
 

@@ -1,21 +1,29 @@
-"""Latents of a frozen autoencoder, computed once and kept on disk as memory-mapped float16 arrays."""
+"""Latents of a frozen autoencoder, computed once and kept as safetensors shards.
+
+    <folder>/source-0/latents-0000000-0000256.safetensors
+
+A shard holds `image` and `annotation` float16 N×F×C×h×w (F = 2 where mirrored samples are drawn as well, else 1) and
+`mask` uint8 N×F×1×h×w. Its metadata say what it was made of, so that other data, another autoencoder or another task is
+noticed. A shard is there whole or not at all; those that are missing are made.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from ..errors import LotusError
 from ..files import atomic_path
 from ..model import LotusModel
 from .config import RunConfig
@@ -23,25 +31,36 @@ from .loss import latent_mask
 from .order import Draw
 from .sources import SampleItems
 
-FLUSH_EVERY = 256
-"""Samples between two flushes of a cache being filled; at most these are encoded again after a kill."""
+SHARD = 256  # samples; what a kill costs at most
 
 
 class LatentItems(Dataset[dict[str, Any]]):
     """Draw → dict of `image`, `annotation` scaled latents C×h×w float32, `mask` 1×h×w bool, `number` int."""
 
-    def __init__(self, caches: Sequence[dict[str, np.ndarray]]) -> None:
-        self.caches = caches
+    def __init__(self, shards: Sequence[Sequence[Path]]) -> None:
+        """shards: those of each source, in order."""
+        self.shards = shards
+        self._open: dict[Path, Any] = {}
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        arrays = self.caches[draw.source]
-        at = (draw.item, int(draw.flip))
+        number, row = divmod(draw.item, SHARD)
+        path = self.shards[draw.source][number]
+        if path not in self._open:
+            self._open[path] = safe_open(path, "pt")
+        shard, flip = self._open[path], int(draw.flip)
+        one = {
+            name: shard.get_slice(name)[row : row + 1, flip : flip + 1][0, 0]
+            for name in ("image", "annotation", "mask")
+        }
         return {
-            "image": torch.from_numpy(arrays["image"][at].astype(np.float32)),
-            "annotation": torch.from_numpy(arrays["annotation"][at].astype(np.float32)),
-            "mask": torch.from_numpy(arrays["mask"][at].astype(bool)),
+            "image": one["image"].float(),
+            "annotation": one["annotation"].float(),
+            "mask": one["mask"].bool(),
             "number": draw.number,
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}  # a reading process opens its own
 
 
 @torch.no_grad()
@@ -58,66 +77,107 @@ def encode_batch(
 
 
 def cached_latents(items: SampleItems, model: LotusModel, run: RunConfig, accelerator: Accelerator) -> LatentItems:
-    """Encode every sample (and its mirror image, where [data] flip is on) that is not encoded yet; open the arrays."""
-    folder = Path(run.output.dir) / "latents"
+    """The latents of every sample (and its mirror image, where [data] flip is on): those of [data] latents, or of the
+    run's own folder, where those that are missing are made first.
+
+    Raises LotusError where [data] latents lacks some, or was made of something else.
+    """
+    keys = source_keys(items, model, run)
+    folder = Path(run.data.latents or Path(run.output.dir) / "latents")
+    shards = [
+        [folder / shard_name(source, first, last) for first, last in shard_spans(len(items.sources[source]))]
+        for source in range(len(keys))
+    ]
+    missing = [path for paths in shards for path in paths if not path.is_file()]
+    if missing and run.data.latents:
+        raise LotusError(
+            f"{missing[0]} and {len(missing) - 1} more latents are missing: make them with lotus batch CONFIG {folder}"
+            " --task latents."
+        )
+    todo = [
+        (source, first, last, path)
+        for source, paths in enumerate(shards)
+        for (first, last), path in zip(shard_spans(len(items.sources[source])), paths, strict=True)
+        if not path.is_file() or (not run.data.latents and _key_of(path) != keys[source])
+    ]
+    for source, first, last, path in tqdm(todo, desc="Encoding", unit="shard", disable=None):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_shard(path, keys[source], encoded_samples(items, model, accelerator, source, first, last, run.data.flip))
+    for source, paths in enumerate(shards):
+        for path in paths:
+            if _key_of(path) != keys[source]:
+                raise LotusError(
+                    f"{path} was made of other data, for another task or by another autoencoder than this run's: make"
+                    " the latents anew in another folder."
+                )
+    return LatentItems(shards)
+
+
+def source_keys(items: SampleItems, model: LotusModel, run: RunConfig) -> list[str]:
+    """What decides the latents of each source, as text that is the same wherever it is worked out."""
     weights = _fingerprint(model)
-    caches = []
-    for number, (source, config) in enumerate(zip(items.sources, run.data.sources, strict=True)):
-        key = {
-            "source": {**asdict(config), "probability": None},
-            "samples": len(source),
-            "task": run.model.task,
-            "space": run.model.space,
-            "flip": run.data.flip,
-            "autoencoder": weights,
-        }
-        caches.append(_fill(folder / str(number), key, number, items, model, accelerator))
-    return LatentItems(caches)
+    return [
+        json.dumps(
+            {
+                "source": {**asdict(config), "probability": None, "path": Path(config.path).name},
+                "samples": len(source),
+                "task": run.model.task,
+                "space": run.model.space,
+                "flip": run.data.flip,
+                "autoencoder": weights,
+            },
+            sort_keys=True,
+        )
+        for source, config in zip(items.sources, run.data.sources, strict=True)
+    ]
 
 
-def _fill(
-    folder: Path, key: dict[str, Any], source: int, items: SampleItems, model: LotusModel, accelerator: Accelerator
-) -> dict[str, np.ndarray]:
-    record = folder / "record.json"
-    key = json.loads(json.dumps(key))
-    done = 0
-    if record.exists():
-        state = json.loads(record.read_text())
-        if state["key"] == key:
-            done = state["done"]
-    count, flips = key["samples"], 2 if key["flip"] else 1
-    if done == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    height, width = (size // model.latent_factor for size in items[Draw(source, 0, False, 0)]["image"].shape[-2:])
-    shape = (count, flips, model.latent_channels, height, width)
-    layout: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
-        "image": (np.dtype(np.float16), shape),
-        "annotation": (np.dtype(np.float16), shape),
-        "mask": (np.dtype(np.uint8), (count, flips, 1, height, width)),
-    }
-    arrays = {
-        name: np.memmap(folder / f"{name}.bin", dtype=dtype, mode="r+" if done else "w+", shape=shape)
-        for name, (dtype, shape) in layout.items()
-    }
-    for index in tqdm(range(done, count), desc="Encoding", initial=done, total=count, disable=None):
-        drawn = [items[Draw(source, index, bool(mirrored), 0)] for mirrored in range(flips)]
+def shard_spans(count: int) -> list[tuple[int, int]]:
+    """First and one past the last sample of each shard of a source of `count`."""
+    return [(first, min(first + SHARD, count)) for first in range(0, count, SHARD)]
+
+
+def shard_name(source: int, first: int, last: int) -> str:
+    """Path of a shard below the latents' folder."""
+    return f"source-{source}/latents-{first:07d}-{last:07d}.safetensors"
+
+
+def encoded_samples(
+    items: SampleItems, model: LotusModel, accelerator: Accelerator, source: int, first: int, last: int, flip: bool
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Samples first … last − 1 of a source, each with its mirror image where `flip`, as a shard keeps them: F×…"""
+    for index in range(first, last):
+        drawn = [items[Draw(source, index, mirrored, 0)] for mirrored in ((False, True) if flip else (False,))]
         batch = {name: torch.stack([d[name] for d in drawn]) for name in ("image", "annotation", "mask")}
-        for name, values in encode_batch(model, batch, accelerator).items():
-            arrays[name][index] = values.cpu().numpy().astype(arrays[name].dtype)
-        if (index + 1) % FLUSH_EVERY == 0 or index + 1 == count:
-            for array in arrays.values():
-                array.flush()
-            _write_record(record, {"key": key, "done": index + 1})
-    return {
-        name: np.memmap(folder / f"{name}.bin", dtype=dtype, mode="r", shape=shape)
-        for name, (dtype, shape) in layout.items()
-    }
+        latents = encode_batch(model, batch, accelerator)
+        yield {
+            "image": latents["image"].half().cpu(),
+            "annotation": latents["annotation"].half().cpu(),
+            "mask": latents["mask"].to(torch.uint8).cpu(),
+        }
 
 
-def _write_record(path: Path, value: dict[str, Any]) -> None:
+def write_shard(path: Path, key: str, samples: Iterator[dict[str, torch.Tensor]]) -> None:
+    """Write a shard, whole or not at all. Raises LotusError."""
+    tensors = stacked(samples)
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value))
+        save_file(tensors, temporary, {"key": key})
+
+
+def stacked(samples: Iterator[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Samples F×… as the tensors of a shard, N×F×…"""
+    columns: dict[str, list[torch.Tensor]] = {}
+    for sample in samples:
+        for name, values in sample.items():
+            columns.setdefault(name, []).append(values)
+    # The autoencoder's channels may come last in memory; a file has one order.
+    return {name: torch.stack(rows).contiguous(memory_format=torch.contiguous_format) for name, rows in columns.items()}
+
+
+def _key_of(path: Path) -> str:
+    with safe_open(path, "pt") as shard:
+        key: str = (shard.metadata() or {}).get("key", "")
+    return key
 
 
 def _fingerprint(model: LotusModel) -> str:

@@ -53,8 +53,9 @@ class DataOrder:
         flip: bool,
         rank: int = 0,
         world: int = 1,
+        shard: int | None = None,
     ) -> None:
-        self._schedule = MixtureSchedule(lengths, probabilities, batch_size * world, derive(seed, "order"))
+        self._schedule = MixtureSchedule(lengths, probabilities, batch_size * world, derive(seed, "order"), shard)
         self._seed, self._flip = seed, flip
         self._slots = range(rank * batch_size, (rank + 1) * batch_size)
         self._global_batch = batch_size * world

@@ -85,10 +85,11 @@ def batches_from(
     sources: Sequence[SampleSource],
     run: AnyRunConfig,
     accelerator: Accelerator,
+    shard: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Collated micro-batches of this process from optimiser step `step` to the run's end.
 
-    `[data] workers` processes read ahead; 0 reads in this one.
+    `[data] workers` processes read ahead; 0 reads in this one. shard: samples that are read together, None for any.
     """
     order = DataOrder(
         [len(source) for source in sources],
@@ -98,6 +99,7 @@ def batches_from(
         run.data.flip,
         accelerator.process_index,
         accelerator.num_processes,
+        shard,
     )
     accumulation = run.optim.gradient_accumulation
     return iter(

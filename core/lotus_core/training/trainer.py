@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 
+from ..data.cache import SHARD as SAMPLE_SHARD
 from ..errors import LotusError
 from ..model import LotusModel
 from .base import build_model, make_scheduler
 from .config import RunConfig
+from .latents import SHARD as LATENT_SHARD
 from .latents import cached_latents, encode_batch
 from .loop import TrainingLoop, make_accelerator
 from .loss import protocol_losses, training_timesteps
@@ -35,18 +37,20 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
     _prepare_unet(model, run, device)
     loop = TrainingLoop(run, model.unet, accelerator, resume)
     scheduler = make_scheduler(run)
-    if run.data.cache_latents:
+    cached = run.data.cache_latents or bool(run.data.latents)
+    if cached:
         with accelerator.main_process_first():
             batch_items: SampleItems | torch.utils.data.Dataset = cached_latents(items, model, run, accelerator)
     else:
         batch_items = items
-    batches = batches_from(loop.step, batch_items, sources, run, accelerator)
+    shard = LATENT_SHARD if cached else SAMPLE_SHARD
+    batches = batches_from(loop.step, batch_items, sources, run, accelerator, shard if run.data.stream else None)
     trained_steps = training_timesteps(run.protocol.training_timesteps, run.scheduler.num_train_timesteps)
 
     def losses(number: int, unet: Callable[..., Any]) -> dict[str, torch.Tensor]:
         batch = next(batches)
         numbers = batch["number"].tolist()
-        if not run.data.cache_latents:
+        if not cached:
             batch = encode_batch(model, batch, accelerator)
         image, target, mask = (batch[name].to(device) for name in ("image", "annotation", "mask"))
         draws = None

@@ -1,0 +1,138 @@
+"""Shards for training made by `lotus batch`: latents and samples, resumable, and read in streams."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lotus_core.cli import main
+from lotus_core.data.cache import SceneCache, packed
+from lotus_core.data.mixture import MixtureSchedule
+from lotus_core.errors import LotusError
+from lotus_core.training import latents
+from lotus_core.training.trainer import train_model
+
+from .batches import journal, times_done
+from .training_runs import losses, run_config, write_ingredients
+
+CONFIG = """
+[model]
+name = "tiny"
+task = "depth"
+autoencoder = "{folder}/autoencoder"
+cross_attention_dim = 16
+[model.unet]
+block_out_channels = [16, 32]
+down_block_types = ["CrossAttnDownBlock2D", "DownBlock2D"]
+up_block_types = ["UpBlock2D", "CrossAttnUpBlock2D"]
+layers_per_block = 1
+attention_head_dim = [2, 4]
+norm_num_groups = 8
+[data]
+[[data.sources]]
+name = "cache"
+path = "{folder}/scenes"
+[optim]
+steps = 4
+batch_size = 2
+lr = 1e-3
+threads = 1
+[output]
+dir = "{folder}/run"
+"""
+
+
+@pytest.fixture(scope="module")
+def ingredients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("ingredients")
+    write_ingredients(folder)
+    (folder / "train.toml").write_text(CONFIG.format(folder=folder.as_posix()))
+    return folder
+
+
+def test_latents_made_by_a_batch_train_as_those_encoded_on_the_fly(
+    ingredients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "SHARD", 3)
+    config, out = str(ingredients / "train.toml"), tmp_path / "latents"
+    for shard in ("1/2", "2/2"):  # as two jobs of an array
+        assert main(["batch", config, str(out), "--task", "latents", "--shard", shard, "--quiet"]) == 0
+    assert sorted(times_done(out)) == [
+        f"source-0/latents-{a:07d}-{b:07d}.safetensors" for a, b in ((0, 3), (3, 6), (6, 8))
+    ]
+    assert main(["batch", config, str(out), "--task", "latents", "--quiet"]) == 0
+    assert set(times_done(out).values()) == {1}
+
+    encoded: list[int] = []
+    encode = latents.encode_batch
+    monkeypatch.setattr(latents, "encode_batch", lambda *args: encoded.append(1) or encode(*args))
+    train_model(run_config(ingredients, tmp_path / "live"))
+    train_model(run_config(ingredients, tmp_path / "made", data={"latents": str(out)}))
+    assert not encoded
+    assert losses(tmp_path / "made") == pytest.approx(losses(tmp_path / "live"), rel=2e-3)  # float16 keeps 11 bits
+    train_model(run_config(ingredients, tmp_path / "own", data={"cache_latents": True}))
+    assert losses(tmp_path / "own") == losses(tmp_path / "made")  # the same bytes, whoever made them
+    with pytest.raises(LotusError, match="made of other data, for another task"):
+        train_model(run_config(ingredients, tmp_path / "x", model={"task": "normal"}, data={"latents": str(out)}))
+    next(out.glob("source-0/*-0000006-*")).unlink()
+    with pytest.raises(LotusError, match="latents are missing: make them with lotus batch"):
+        train_model(run_config(ingredients, tmp_path / "y", data={"latents": str(out)}))
+
+
+def test_a_sample_that_cannot_be_read_fails_its_shard_and_no_other(
+    ingredients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lotus_core.batch import shards
+
+    monkeypatch.setattr(latents, "SHARD", 4)
+    read = SceneCache.__getitem__
+
+    def damaged(self: SceneCache, index: int) -> Any:
+        if index == 5:
+            raise LotusError("frame.0005.hdf5 is damaged.")
+        return read(self, index)
+
+    monkeypatch.setattr(SceneCache, "__getitem__", damaged)
+    shards._job.cache_clear()
+    out = tmp_path / "out"
+    assert main(["batch", str(ingredients / "train.toml"), str(out), "--task", "latents", "--quiet"]) == 2
+    assert "frame.0005.hdf5 is damaged" in capsys.readouterr().err
+    assert ["done" if "done" in line else "failed" for line in journal(out) if "run" not in line] == ["done", "failed"]
+
+
+def test_samples_are_packed_and_read_back(ingredients: Path, tmp_path: Path) -> None:
+    out = tmp_path / "samples"
+    assert main(["batch", str(ingredients / "train.toml"), str(out), "--task", "samples", "--quiet"]) == 0
+    before, after = SceneCache(ingredients / "scenes"), SceneCache(out / "source-0")
+    assert len(after) == len(before) == 8
+    for index in (0, 7):
+        one, two = before[index], after[index]
+        assert torch.equal(one.image, two.image)
+        assert torch.equal(one.depth, two.depth)
+        assert torch.equal(one.valid, two.valid)
+    assert packed([before[0]])["normals"].dtype == torch.int8
+
+
+def test_streams_read_every_sample_once_and_a_few_shards_at_a_time() -> None:
+    schedule = MixtureSchedule([1000], [1], 10, seed=3, shard=50)
+    for epoch in range(2):
+        order = np.concatenate([schedule.batch(step)[1] for step in range(epoch * 100, epoch * 100 + 100)])
+        assert sorted(order) == list(range(1000))
+        shards = [set((order[first : first + 200] // 50).tolist()) for first in range(0, 1000, 200)]
+        assert [len(group) for group in shards] == [4] * 5  # four shards are open at a time, each once an epoch
+        assert len(set(order[:50] // 50)) == 4  # and mixed
+
+
+def test_shards_and_maps_are_not_confused(
+    ingredients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ingredients / "train.toml", tmp_path / "photo.jpg")
+    for source, more in ((str(ingredients / "train.toml"), []), (str(tmp_path), ["--task", "latents"])):
+        assert main(["batch", source, str(tmp_path / "out"), *more]) == 2
+        assert "are made of a training config (.toml), and maps of pictures" in capsys.readouterr().err
