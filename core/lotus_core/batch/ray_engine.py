@@ -78,6 +78,8 @@ def _connect(ray: Any, cluster: Cluster) -> bool:
         if cluster.address is not None:
             ray.init(address=cluster.address, **quiet)
         else:
+            # Ray's workers are nice to others by 15 steps, which on a busy machine leaves them nearly nothing.
+            os.environ.setdefault("RAY_worker_niceness", "0")
             ray.init(
                 num_cpus=max(1, round(cluster.workers * cluster.cpus)) + 1,  # one for Ray Data's own tasks
                 include_dashboard=False,
