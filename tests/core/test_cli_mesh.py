@@ -15,6 +15,7 @@ from lotus_core.cli import main
 from lotus_core.cli.predictors import Predictors
 from lotus_core.geometry.poses import PosedImage
 from lotus_core.maps import Depth, Normals, Uncertainty
+from lotus_core.maps.storage import read_map
 
 from .scenes import Scene, ball_scene, chamfer, posed, predicted
 
@@ -122,6 +123,73 @@ def test_stride_sky_and_uncertainty_remove_pixels(
     assert points("--sky", "0.01") == np.count_nonzero(nearness.astype(np.float32) >= 0.01)
     assert points("--max-std", "0.2") == 64 * HEIGHT
     assert points("--smooth", "3") == WIDTH * HEIGHT
+
+
+def test_bilateral_fusion_puts_the_normals_in(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
+) -> None:
+    def faces(*options: str) -> np.ndarray:
+        mesh, record = built(tmp_path, photo, checkpoints["depth"], "--mode", "points", *options)
+        assert ("normal" in record["models"]) == bool(options)
+        return np.asarray(mesh.vertices)
+
+    plain, fused = faces(), faces("--fusion", "bilateral")
+    assert plain.shape == fused.shape
+    assert 1e-4 < np.abs(fused[:, 2] / plain[:, 2] - 1).mean() < 0.2
+
+
+def test_a_relief_of_normals_alone(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5 - np.array([HEIGHT / 2, WIDTH / 2])[:, None, None]
+    inside = np.hypot(x, y) < 28
+    dome = np.where(inside[..., None], np.dstack([x, -y, np.sqrt(np.maximum(30**2 - x**2 - y**2, 1))]), [0, 0, 1])
+    normals = Normals.from_vectors(dome, "opengl")
+    monkeypatch.setattr(Predictors, "predict", lambda self, *_: dict.fromkeys(self.maps, normals))
+    argv = ["--mode", "relief", "--shape", "normals", "--width", "96", "--height", "10", "--base", "2"]
+    mesh, record = built(tmp_path, photo, checkpoints["normal"], *argv)
+    assert record["models"].keys() == {"normal"}
+    assert mesh.is_watertight
+    front = mesh.vertices[mesh.vertices[:, 2] > -1]
+    middle = front[np.hypot(front[:, 0], front[:, 1]) < 3]
+    assert middle[:, 2].min() > 9.5, "the middle of a dome is its highest point"
+    outside = front[np.hypot(front[:, 0], front[:, 1]) > 31]
+    assert np.ptp(outside[:, 2]) < 0.5
+
+
+def test_maps_of_the_surface_are_written_beside_it(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
+) -> None:
+    far = str(known_maps.z.max() / known_maps.z.min())
+    argv = ["--far", far, "--fov", "60", "--fusion", "poisson", "--target-faces", "500", "--sky", "0.02"]
+    built(tmp_path, photo, checkpoints["depth"], *argv, "--maps", "directx")
+    read = {path.name.split(".")[1]: read_map(path).values for path in (tmp_path / "out").glob("*.exr")}
+    assert read.keys() == {"distance", "normal", "curvature", "occlusion", "tangent"}
+    assert all(values.shape[:2] == (HEIGHT, WIDTH) and np.isfinite(values).all() for values in read.values())
+    there = read["distance"] > 0
+    assert 0.3 < there.mean() < 1, "the sky has no distance"
+    true = known_maps.z / known_maps.z.min()
+    assert np.median(np.abs(read["distance"] / true - 1)[there]) < 0.01
+    assert np.abs(read["normal"] - known_maps.normals * [1, -1, 1])[there].max() < 1e-4
+    assert read["occlusion"].min() >= 0
+    assert read["occlusion"].max() == 1
+    assert np.ptp(read["curvature"]) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["--shape", "normals", "--sky", "0.1"], "--sky has no meaning with --shape normals"),
+        (["--fusion", "bilateral", "--no-refine"], "--fusion is how --refine works"),
+        (["--mode", "relief", "--maps", "opengl"], "--maps has no meaning in --mode relief"),
+    ],
+)
+def test_options_that_exclude_each_other(
+    tmp_path: Path, photo: str, capfd: pytest.CaptureFixture[str], argv: list[str], sentence: str
+) -> None:
+    assert main(["mesh", photo, "-o", str(tmp_path / "scene.glb"), *argv]) == 2
+    assert sentence in capfd.readouterr().err
+    assert not list(tmp_path.glob("scene*"))
 
 
 def test_small_islands_are_kept_on_demand(

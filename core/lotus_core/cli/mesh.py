@@ -61,8 +61,10 @@ def run(args: argparse.Namespace) -> None:
     watch = Stopwatch()
     with OutputFolder(args.output.parent) as folder, progress_bar(args.quiet) as progress:
         images = [load_image(path) for path in args.image]
-        predictors = Predictors(args, args.model, None, also=extra_maps(args), progress=progress)
-        if "depth" not in predictors.maps:
+        alone = args.shape == "normals"
+        wanted = ["normal"] if alone else None
+        predictors = Predictors(args, args.model, wanted, also=extra_maps(args), progress=progress)
+        if "depth" not in predictors.maps and not alone:
             raise LotusError(f"A mesh needs depth, which {args.model[0]} does not predict: name a depth model as well.")
         if posed and "normal" in predictors.maps:
             raise LotusError("Several photos are fused by their depth alone: leave out the normal model.")
@@ -82,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
             scene.save(staging / args.output.name, **record)
             if args.preview:
                 _save_preview(scene, staging / f"{args.output.stem}.preview.png")
+            if args.maps is not None:
+                scene.save_maps(staging, args.output.stem, args.maps)
     failed = (scene.record.get("calibration") or {}).get("failed")
     if failed is not None and not args.quiet:
         print(f"--far auto: {failed} Used {scene.record['far']:g} instead.", file=sys.stderr)
@@ -98,10 +102,15 @@ def _poses(args: argparse.Namespace) -> list[PosedImage]:
 
 
 def _single(args: argparse.Namespace, image: LoadedImage, maps: dict[str, Any]) -> Scene:
-    from ..geometry import build_scene
+    import numpy as np
 
+    from ..geometry import build_scene
+    from ..maps import Depth
+
+    photo = photo_pixels(image)
+    depth = maps["depth"] if "depth" in maps else Depth(np.ones(photo.shape[:2], np.float32), "disparity")
     options = scene_options(args, image.focal_35mm)
-    return build_scene(maps["depth"], photo_pixels(image), maps.get("normal"), maps.get("uncertainty"), options)
+    return build_scene(depth, photo, maps.get("normal"), maps.get("uncertainty"), options)
 
 
 def _fused(
@@ -133,7 +142,7 @@ def _summary(args: argparse.Namespace, scene: Scene, images: list[LoadedImage]) 
     if scene.camera is None:
         return size
     source = choose_camera(images[0], args.fov)[1]
-    if args.far == CALIBRATED:
+    if args.far == CALIBRATED and "error_deg" in (scene.record["calibration"] or {}):
         source = "the normals" if source == "default" else source
         source += f", farthest point at {scene.record['far']:.3g}"
     return f"{size}, field of view {scene.camera.horizontal_fov_deg:.0f}° from {source}"

@@ -22,6 +22,8 @@ ONLY_IN = {
     "far": SPACE,
     "known": SPACE,
     "refine": SPACE,
+    "fusion": SPACE,
+    "maps": SPACE,
     "fill_holes": SPACE,
     "smooth": SPACE,
     "cut": SPACE,
@@ -33,7 +35,7 @@ ONLY_IN = {
     "width": ("relief",),
     "height": ("relief",),
 }
-ONLY_ONE_PHOTO = (*(name for name in ONLY_IN if name not in ("min_faces", "target_faces", "voxels")), "stride")
+ONLY_ONE_PHOTO = (*(name for name in ONLY_IN if name not in ("min_faces", "target_faces", "voxels")), "stride", "shape")
 
 
 def number_or_auto(text: str) -> float | str:
@@ -80,12 +82,29 @@ def add_shape_options(parser: argparse.ArgumentParser) -> None:
         help="sharpen soft depth edges, and put in the detail of the normals where a normal model is named (default)",
     )
     group.add_argument(
+        "--fusion",
+        choices=("poisson", "bilateral"),
+        help="how normals sharpen the depth: at once (default), or in seconds, keeping more edges; predicts normals",
+    )
+    group.add_argument(
+        "--shape",
+        choices=("depth", "normals"),
+        help="what the surface is made from (default: depth); normals: from them alone, as for the relief of a face",
+    )
+    group.add_argument(
         "--smooth", type=between(0, 100), metavar="PX", help="smooth as far as PX pixels where the depth is uncertain"
     )
     group.add_argument("--stride", type=whole(1), metavar="N", help="a vertex on every Nth pixel (default: 1)")
     group.add_argument("--quads", action="store_true", default=None, help="faces with four corners; .obj only")
     group.add_argument(
         "--target-faces", type=whole(4), metavar="N", help="reduce to N triangles, most where it is flat"
+    )
+    group = parser.add_argument_group("maps")
+    group.add_argument(
+        "--maps",
+        choices=("opengl", "directx"),
+        help="write <stem>.distance.exr, .normal.exr, .curvature.exr and .occlusion.exr of the surface, with"
+        " --target-faces or --stride .tangent.exr; normal maps green up (opengl) or down (directx)",
     )
     group = parser.add_argument_group("relief")
     group.add_argument("--width", type=length, metavar="MM", help="of the picture (default: 100)")
@@ -122,6 +141,12 @@ def check_options(args: argparse.Namespace) -> None:
             raise LotusError(
                 f"{_flag(name)} has no meaning in --mode {args.mode}: leave it out or choose --mode {modes[0]}."
             )
+    if args.shape == "normals":
+        for name in ("fusion", "far", "sky", "refine"):
+            if getattr(args, name) is not None:
+                raise LotusError(f"{_flag(name)} has no meaning with --shape normals: leave it out.")
+    if args.fusion is not None and args.refine is False:
+        raise LotusError("--fusion is how --refine works: leave out --fusion or --no-refine.")
     if args.quads and (path.suffix.lower() != ".obj" or args.target_faces is not None):
         raise LotusError("--quads needs an .obj file and no --target-faces: everything else holds triangles.")
 
@@ -129,7 +154,8 @@ def check_options(args: argparse.Namespace) -> None:
 def extra_maps(args: argparse.Namespace) -> list[str]:
     """Maps that the options need besides those of the named models."""
     uncertain = args.uncertainty or args.max_std is not None or args.smooth is not None
-    return ["normal"] * (args.far == CALIBRATED) + ["uncertainty"] * uncertain
+    slanted = args.far == CALIBRATED or args.fusion is not None or args.shape == "normals"
+    return ["normal"] * slanted + ["uncertainty"] * uncertain
 
 
 def scene_options(args: argparse.Namespace, focal_35mm: float | None) -> SceneOptions:
@@ -145,6 +171,8 @@ def scene_options(args: argparse.Namespace, focal_35mm: float | None) -> SceneOp
         "min_faces": args.min_faces,
         "fill_holes": args.fill_holes,
         "refine": args.refine,
+        "fusion": args.fusion,
+        "shape": args.shape,
         "smooth_px": args.smooth,
         "stride": args.stride,
         "quads": args.quads,

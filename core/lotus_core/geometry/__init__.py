@@ -7,7 +7,8 @@ from .mesh import Mesh
 from .perspective import grid_mesh, point_cloud
 from .preview import render_preview
 from .relief import check_printable, relief_mesh
-from .scene import Scene, SceneOptions, Surface, build_scene, build_surface, read_sidecar
+from .scene import Scene, build_scene, read_sidecar
+from .surface import SceneOptions, Surface, build_surface
 
 __all__ = [
     "Camera",

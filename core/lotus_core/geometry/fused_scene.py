@@ -15,7 +15,8 @@ from .decimate import decimate
 from .mesh import drop_small_pieces
 from .parallax import align_to_each_other
 from .poses import PosedImage
-from .scene import Scene, SceneOptions, usable_pixels
+from .scene import Scene
+from .surface import SceneOptions, usable_pixels
 from .view_fusion import fuse_to_mesh, fuse_to_points
 from .views import MIN_POINTS, align_to_points
 

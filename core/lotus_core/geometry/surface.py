@@ -1,0 +1,202 @@
+"""From the maps of a photo to distances: everything that comes before a mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import LotusError
+from ..maps.depth import DEFAULT_FAR, DEFAULT_NEAR, Depth
+from ..maps.normals import Normals
+from ..maps.uncertainty import Uncertainty
+from .alignment import metric_scale
+from .calibration import calibrate
+from .camera import Camera
+from .edges import sharpen_edges
+from .fusion import fuse_normals, smooth_depth, uncertainty_weight
+from .grid import DEFAULT_CUT, fill_holes
+from .integration import integrate_normals
+
+Mode = Literal["perspective", "relief", "points"]
+Fusion = Literal["poisson", "bilateral"]
+Shape = Literal["depth", "normals"]
+_ANCHOR = 1e-3  # weight of the depth beside normals in bilateral fusion
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """How to build a scene. The defaults are what `lotus mesh` does without options."""
+
+    mode: Mode = "perspective"
+    fov_deg: float | None = None  # horizontal; None: from focal_35mm, else 55° along the longer side
+    focal_35mm: float | None = None  # from EXIF
+    far: float | None = DEFAULT_FAR  # of the farthest point, the nearest being 1; None: from the normals
+    known_length: tuple[float, float, float, float, float] | None = None  # pixels x, y, x, y and the metres between
+    cut: float = DEFAULT_CUT  # relative jump of depth at which the surface tears
+    stride: int = 1
+    quads: bool = False
+    min_faces: int = 64  # smaller islands are dropped
+    fill_holes: int = 0  # pixels: larger holes stay open
+    sky: float | None = None  # nearness (0 far … 1 near) below which a pixel is sky and is removed
+    max_std: float | None = None  # of the depth; less certain pixels are removed
+    refine: bool = True  # sharpen soft edges, and let the normals sharpen the surface
+    fusion: Fusion = "poisson"  # how the normals sharpen it; "bilateral" keeps more edges and takes seconds
+    shape: Shape = "depth"  # "normals": the surface is integrated from them alone, the depth map says nothing
+    smooth_px: float = 0.0  # smoothing where the depth is uncertain
+    target_faces: int | None = None
+    width_mm: float = 100.0  # relief
+    relief_mm: float = 10.0  # relief
+    base_mm: float | None = None  # relief: a closed solid with a base of this thickness
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What a photo's maps say about the distances: everything that comes before a mesh.
+
+    z: float32 H×W, along the optical axis; valid: bool H×W, what has a distance; far: of the farthest point, the
+    nearest being 1; scale: metres for that 1 where a known length was given, else 1; calibration: where the far
+    distance was to be found from the normals, the degrees that are left ("error_deg"), or why the default was taken
+    instead ("failed").
+    """
+
+    z: np.ndarray
+    valid: np.ndarray
+    camera: Camera
+    far: float
+    scale: float
+    calibration: dict[str, Any] | None = None
+
+
+def build_surface(
+    depth: Depth,
+    normals: Normals | None = None,
+    uncertainty: Uncertainty | None = None,
+    options: SceneOptions | None = None,
+    photo: np.ndarray | None = None,
+) -> Surface:
+    """Distances and camera of one photo: masked, refined, smoothed and scaled as the options say.
+
+    The result has the size of the depth map; maps of another size are resized to it. photo: uint8, of the same size;
+    `refine` then puts depth edges where the colours change. For hosts that build their meshes
+    themselves; `mode`, `cut`, `stride` and what follows from the mesh do not matter here (`cut` does for `smooth_px`).
+    Raises LotusError: impossible options, no pixel left.
+    """
+    options = SceneOptions() if options is None else options
+    depth, normals, uncertainty = at_size(depth.values.shape, depth, normals, uncertainty)
+    valid = usable_pixels(depth, uncertainty, options)
+    std = None if uncertainty is None else uncertainty.std
+    camera, far, calibration = _camera(depth, normals, options)
+    if options.shape == "normals":
+        z, far = _from_normals(normals, camera, valid)
+    else:
+        z = depth.to_z(DEFAULT_NEAR, far)
+    if options.fill_holes > 0:
+        z, valid = fill_holes(z, valid, options.fill_holes)
+    if not valid.any():
+        raise LotusError("No surface is left: every pixel is masked, sky or uncertain.")
+    if options.refine and options.shape == "depth":
+        if photo is not None:
+            camera.check_size(photo)
+        z = _refine(z, normals, camera, valid, std, photo, options.fusion)
+    if options.smooth_px > 0 and std is not None:
+        z = smooth_depth(z, std, valid, reach_px=options.smooth_px, cut=options.cut)
+    scale = 1.0
+    if options.known_length is not None:
+        x1, y1, x2, y2, metres = options.known_length
+        scale = metric_scale(np.where(valid, z, np.nan), camera, (x1, y1), (x2, y2), metres)
+        z = (z * scale).astype(np.float32)
+    return Surface(z, valid, camera, far, scale, calibration)
+
+
+def at_size(
+    size: tuple[int, ...], depth: Depth, normals: Normals | None, uncertainty: Uncertainty | None
+) -> tuple[Depth, Normals | None, Uncertainty | None]:
+    """The maps resized to (height, width) where they are not."""
+    height, width = size
+    if depth.values.shape != size:
+        depth = depth.resize((height, width))
+    if normals is not None and normals.values.shape[:2] != size:
+        normals = normals.resize((height, width))
+    if uncertainty is not None and uncertainty.std.shape != size:
+        uncertainty = uncertainty.resize((height, width))
+    return depth, normals, uncertainty
+
+
+def usable_pixels(depth: Depth, uncertainty: Uncertainty | None, options: SceneOptions) -> np.ndarray:
+    """bool H×W: has depth, is no sky (`sky`), is certain (`max_std`). Both maps have one size. Raises LotusError."""
+    if uncertainty is not None and uncertainty.unit != "depth":
+        raise LotusError("The uncertainty must be that of the depth map, not of the normals.")
+    valid = depth.mask.copy()
+    if options.sky is not None:
+        valid &= depth.near_white() >= options.sky
+    if options.max_std is not None:
+        if uncertainty is None:
+            raise LotusError("Cutting by uncertainty needs an uncertainty map; predict one with a generative model.")
+        valid &= uncertainty.std <= options.max_std
+    return valid
+
+
+def _camera(
+    depth: Depth, normals: Normals | None, options: SceneOptions
+) -> tuple[Camera, float, dict[str, Any] | None]:
+    height, width = depth.values.shape
+    camera = None
+    if options.fov_deg is not None:
+        camera = Camera.from_fov(width, height, options.fov_deg)
+    elif options.focal_35mm is not None:
+        camera = Camera.from_exif(width, height, options.focal_35mm)
+    if options.far is not None:
+        return camera or Camera.default(width, height), options.far, None
+    if normals is None:
+        raise LotusError("Finding the far distance needs a normal map; predict one, or give the distance.")
+    try:
+        found = calibrate(depth, normals, camera)
+    except LotusError as error:  # maps that contradict each other still make a mesh, and the record says so
+        return camera or Camera.default(width, height), DEFAULT_FAR, {"failed": str(error)}
+    return found.camera, found.far, {"error_deg": found.error}
+
+
+def _refine(
+    z: np.ndarray,
+    normals: Normals | None,
+    camera: Camera,
+    valid: np.ndarray,
+    std: np.ndarray | None,
+    photo: np.ndarray | None,
+    fusion: Fusion,
+) -> np.ndarray:
+    if normals is None:
+        return np.where(valid, sharpen_edges(np.where(valid, z, z[valid].max()), photo=photo), z)
+    weight = None if std is None else uncertainty_weight(std)
+    if fusion == "bilateral":
+        sharp = np.where(valid, sharpen_edges(np.where(valid, z, z[valid].max()), photo=photo), z)
+        anchor = _ANCHOR if weight is None else _ANCHOR * weight
+        merged = integrate_normals(normals, camera, valid, depth=sharp, depth_weight=anchor)
+        return np.where(valid & normals.valid, merged, sharp).astype(np.float32)
+    if fusion != "poisson":
+        raise LotusError(f"There is no fusion {fusion!r}; it is 'poisson' or 'bilateral'.")
+    return fuse_normals(z, normals, camera, valid, depth_weight=weight, photo=photo)
+
+
+def _from_normals(normals: Normals | None, camera: Camera, valid: np.ndarray) -> tuple[np.ndarray, float]:
+    """Distances from normals alone, the nearest at 1, and the farthest of them."""
+    z = integrate_normals(_needed(normals), camera, valid)
+    nearest = float(z[valid].min()) if valid.any() else 1.0
+    return z / np.float32(nearest), float(z[valid].max() / nearest) if valid.any() else 1.0
+
+
+def relief_heights(depth: Depth, normals: Normals | None, valid: np.ndarray, options: SceneOptions) -> np.ndarray:
+    """0 … 1, 1 = toward the viewer, float32 H×W: of the depth map, or integrated from the normals (`shape`)."""
+    if options.shape == "depth":
+        return depth.near_white()
+    height = -integrate_normals(_needed(normals), None, valid)
+    low, high = (float(height[valid].min()), float(height[valid].max())) if valid.any() else (0.0, 0.0)
+    return ((height - low) / max(high - low, 1e-6)).clip(0, 1).astype(np.float32)
+
+
+def _needed(normals: Normals | None) -> Normals:
+    if normals is None:
+        raise LotusError("A shape from normals needs a normal map; predict one.")
+    return normals

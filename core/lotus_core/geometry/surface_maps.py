@@ -1,0 +1,56 @@
+"""The maps of a surface as files for texturing and compositing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LotusError
+from ..maps import storage
+from ..maps.normals import Convention, Normals
+from .baking import ambient_occlusion, curvature_map
+from .slopes import normals_from_depth
+from .surface import Surface
+
+MAPS = ("distance", "normal", "curvature", "occlusion")
+
+
+def save_surface_maps(
+    surface: Surface,
+    folder: str | os.PathLike[str],
+    stem: str,
+    normals: Normals | None = None,
+    tangent_map: Normals | None = None,
+    convention: Convention = "opengl",
+) -> list[Path]:
+    """Write float32 EXR files of the photo's size, `<stem>.<map>.exr`; returns their paths.
+
+    distance: along the axis, 0 where there is no surface. normal: in object space, of the model where there are
+    normals, else of the surface. curvature: −1 groove … 1 ridge; occlusion: 0 … 1 open. tangent: what a lighter mesh
+    lacks, where there is a tangent_map. convention: of both normal maps, "opengl" or "directx" (green down).
+    Raises LotusError.
+    """
+    if convention not in ("opengl", "directx"):
+        raise LotusError(f"Normal maps for textures are 'opengl' or 'directx', not {convention!r}.")
+    folder = Path(folder)
+    z = np.where(surface.valid, surface.z, 0).astype(np.float32)
+    own = normals_from_depth(z, surface.camera, surface.valid)
+    shown = own if normals is None else normals
+    grey = {
+        "distance": z,
+        "curvature": np.where(surface.valid, curvature_map(shown), 0),
+        "occlusion": np.where(
+            surface.valid, ambient_occlusion(np.where(surface.valid, z, z.max()), own, surface.camera), 1
+        ),
+    }
+    paths = {name: folder / f"{stem}.{name}.exr" for name in MAPS}
+    for name, values in grey.items():
+        values = values.astype(np.float32)
+        storage.write_map(paths[name], values, values, {"map": name})
+    shown.to(convention).save(paths["normal"])
+    if tangent_map is not None:
+        paths["tangent"] = folder / f"{stem}.tangent.exr"
+        tangent_map.to(convention).save(paths["tangent"])
+    return list(paths.values())
