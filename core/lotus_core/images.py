@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ NEUTRAL_GREY = (0.5, 0.5, 0.5)
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "PSD", "DDS", "ICO")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 OPENEXR_MAGIC = b"\x76\x2f\x31\x01"
+_UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # EXIF FocalPlaneResolutionUnit: inch, cm, mm, µm
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,19 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _focal_35mm(image: Image.Image) -> float | None:
+    """As the camera wrote it, else from the focal length and the size of the sensor that its pixels per inch give."""
     try:
-        focal = float(image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm, 0))
+        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
+        focal = float(exif.get(ExifTags.Base.FocalLengthIn35mmFilm, 0))
+        if focal == 0:
+            pitch = _UNIT_MM[int(exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2))]
+            across = float(exif.get(ExifTags.Base.ExifImageWidth, image.width))
+            down = float(exif.get(ExifTags.Base.ExifImageHeight, image.height))
+            sensor = pitch * math.hypot(
+                across / float(exif[ExifTags.Base.FocalPlaneXResolution]),
+                down / float(exif[ExifTags.Base.FocalPlaneYResolution]),
+            )
+            focal = float(exif[ExifTags.Base.FocalLength]) * math.hypot(36, 24) / sensor
     except Exception:  # EXIF is free-form; a focal length that cannot be read is one that is not there
         return None
     return focal if focal > 0 and np.isfinite(focal) else None
