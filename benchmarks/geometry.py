@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 from lotus_core.geometry import Camera, check_printable, decimate, grid_mesh, relief_mesh
 from lotus_core.geometry.decimate import border_vertices
 from lotus_core.geometry.edges import sharpen_edges
-from lotus_core.geometry.fusion import fuse_normals
+from lotus_core.geometry.fusion import fuse_normals, reconcile_normals
 from lotus_core.geometry.grid import cut_cells, grid_topology, pixel_uvs
 from lotus_core.geometry.integration import integrate_normals
 from lotus_core.geometry.parallax import align_to_each_other
@@ -117,7 +117,9 @@ def fusion() -> None:
         at_least=True,
     )
 
-    anchored = integrate_normals(truth, scene.camera, depth=sharpen_edges(coarse), depth_weight=1e-3)
+    sharp = sharpen_edges(coarse)
+    agreed = reconcile_normals(truth, sharp, scene.camera)
+    anchored = integrate_normals(agreed, scene.camera, depth=sharp, depth_weight=1e-3)
     report(
         "  bilateral instead of Poisson: normal error falls by",
         100 * (1 - angle(anchored) / angle(coarse)),

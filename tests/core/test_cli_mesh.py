@@ -71,7 +71,9 @@ def test_maps_that_contradict_each_other_still_make_a_mesh_and_say_so(
     target = tmp_path / "scene.ply"
     argv = ["mesh", photo, "-o", str(target), "--model", checkpoints["depth"], "--far", "auto", "--no-refine"]
     assert main(argv) == 0
-    assert "do not agree on a camera" in capfd.readouterr().err
+    said = capfd.readouterr()
+    assert "do not agree on a camera" in said.err
+    assert "from default" in said.out, "the field of view is not that of the normals"
     record = json.loads((tmp_path / "scene.scene.json").read_text(encoding="utf-8"))
     assert record["far"] == 10
     assert "do not agree" in record["calibration"]["failed"]

@@ -10,8 +10,9 @@ import pytest
 import trimesh
 
 from lotus_core.errors import LotusError
-from lotus_core.geometry import Camera, SceneOptions, build_scene, check_printable, read_sidecar
+from lotus_core.geometry import Camera, SceneOptions, build_scene, build_surface, check_printable, read_sidecar
 from lotus_core.geometry.fusion import smooth_depth
+from lotus_core.geometry.grid import cut_cells
 from lotus_core.maps import Depth, Normals, Uncertainty
 
 from .scenes import ball_scene
@@ -126,3 +127,20 @@ def test_smoothing_follows_the_uncertainty_and_keeps_edges_and_planes() -> None:
     before, after = np.abs(noise[ball]).mean(), np.abs(smooth / TRUTH.z - 1)[ball].mean()
     assert after < 0.7 * before
     assert np.abs(smooth / TRUTH.z - 1)[~ball].max() < 1e-3
+
+
+def test_bilateral_fusion_of_maps_that_disagree_makes_no_steps() -> None:
+    scene = ball_scene(320, 240)
+    disparity = 1 / scene.z
+    depth = Depth(((disparity - disparity.min()) / np.ptp(disparity)).astype(np.float32), "disparity")
+    angle = np.radians(15)
+    tilt = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    normals = Normals.from_vectors(scene.normals @ tilt.T, "opengl")
+
+    def torn(fusion: str) -> int:
+        options = SceneOptions(far=float(scene.z.max() / scene.z.min()), fov_deg=60, fusion=fusion)  # type: ignore[arg-type]
+        return int((~cut_cells(build_surface(depth, normals, None, options).z, None, 0.02)).sum())
+
+    assert torn("bilateral") < 1.3 * torn("poisson")
+    with pytest.raises(LotusError, match="no fusion"):
+        torn("magic")

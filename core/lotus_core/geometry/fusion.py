@@ -10,7 +10,7 @@ from .camera import Camera
 from .edges import edge_radius, sharpen_edges
 from .filters import fill_outside, gaussian_filter, maximum_filter
 from .poisson import solve_constant, solve_weighted
-from .slopes import slopes
+from .slopes import normals_from_depth, normals_of_slopes, slopes
 
 DEFAULT_WAVELENGTH = 0.1  # of the longer side: shapes larger than this stay as the depth map has them
 EDGE_SLOPE = 0.01  # relative change per pixel by which depth and normals may disagree before it is an edge
@@ -68,6 +68,26 @@ def fuse_normals(
         ones = np.ones_like(across), np.ones_like(down)
         fused = solve_weighted((across, down), ones, anchor, log_z, fused, iterations=20)
     return np.where(inside, np.exp(fused), z).astype(np.float32)
+
+
+def reconcile_normals(
+    normals: Normals, z: np.ndarray, camera: Camera, valid: np.ndarray | None = None, *, wavelength: float = 0.1
+) -> Normals:
+    """Normals with the long waves of the depth's own slopes and their own detail, OpenGL axes.
+
+    Predicted maps disagree about large shapes. Integration that keeps edges would put the difference into steps; here
+    the mean difference of slopes over `wavelength` (of the longer side) is taken out first. z: H×W > 0 where valid.
+    """
+    p, q, known = slopes(normals.to("opengl").values, camera)
+    own_p, own_q, own = slopes(normals_from_depth(z, camera, valid).values, camera)
+    both = (known & own).astype(np.float32)
+    sigma = max(wavelength * max(z.shape) / (2 * np.pi), 1.0)
+    weight = np.maximum(gaussian_filter(both, sigma), np.float32(1e-3))
+    p, q = (
+        mine + gaussian_filter((theirs - mine).astype(np.float32) * both, sigma) / weight
+        for mine, theirs in ((p, own_p), (q, own_q))
+    )
+    return normals_of_slopes(p, q, known, camera)
 
 
 def smooth_depth(

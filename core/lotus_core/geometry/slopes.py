@@ -53,10 +53,15 @@ def normals_from_depth(z: np.ndarray, camera: Camera, valid: np.ndarray | None =
     p, known_p = _one_axis(log_z, usable, cut)
     q, known_q = _one_axis(log_z.T, usable.T, cut)
     q, known_q = q.T, known_q.T
+    return normals_of_slopes(p, q, known_p & known_q, camera)
+
+
+def normals_of_slopes(p: np.ndarray, q: np.ndarray, known: np.ndarray, camera: Camera) -> Normals:
+    """Normals, OpenGL axes, of slopes of log z across and down (H×W each); zero where they are not known."""
     u = np.arange(camera.width) + 0.5 - camera.width / 2
     v = (np.arange(camera.height) + 0.5 - camera.height / 2)[:, None]
     vectors = np.dstack([p * camera.focal_px, -q * camera.focal_px, 1 + u * p + v * q])
-    vectors[~(known_p & known_q)] = 0
+    vectors[~known] = 0
     return Normals(normalize(vectors), "opengl")
 
 

@@ -15,7 +15,7 @@ from .alignment import metric_scale
 from .calibration import calibrate
 from .camera import Camera
 from .edges import sharpen_edges
-from .fusion import fuse_normals, smooth_depth, uncertainty_weight
+from .fusion import fuse_normals, reconcile_normals, smooth_depth, uncertainty_weight
 from .grid import DEFAULT_CUT, fill_holes
 from .integration import integrate_normals
 
@@ -173,8 +173,9 @@ def _refine(
     if fusion == "bilateral":
         sharp = np.where(valid, sharpen_edges(np.where(valid, z, z[valid].max()), photo=photo), z)
         anchor = _ANCHOR if weight is None else _ANCHOR * weight
-        merged = integrate_normals(normals, camera, valid, depth=sharp, depth_weight=anchor)
-        return np.where(valid & normals.valid, merged, sharp).astype(np.float32)
+        agreed = reconcile_normals(normals, sharp, camera, valid)
+        merged = integrate_normals(agreed, camera, valid, depth=sharp, depth_weight=anchor)
+        return np.where(valid & agreed.valid, merged, sharp).astype(np.float32)
     if fusion != "poisson":
         raise LotusError(f"There is no fusion {fusion!r}; it is 'poisson' or 'bilateral'.")
     return fuse_normals(z, normals, camera, valid, depth_weight=weight, photo=photo)
