@@ -118,9 +118,12 @@ def read_depth(image: bpy.types.Image) -> Depth:
 def normals_of(photo: bpy.types.Image) -> Normals | None:
     """The normals of a photo, OpenGL axes, or None."""
     image = photo.lotus.normal
-    if image is None:
-        return None
-    return Normals.from_vectors(2 * pixels_of(image)[..., :3] - 1, "opengl")
+    return None if image is None else normals_in(pixels_of(image))
+
+
+def normals_in(pixels: np.ndarray) -> Normals:
+    """The normals that the pixels of a normal map's image hold, float32 H×W×C with C ≥ 3."""
+    return Normals.from_vectors(2 * pixels[..., :3] - 1, "opengl")
 
 
 def uncertainty_of(photo: bpy.types.Image) -> Uncertainty | None:

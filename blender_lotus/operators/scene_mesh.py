@@ -70,6 +70,14 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
         default=True,
     )
     stride: IntProperty(name="Step", description="Use every n-th pixel", default=1, min=1, soft_max=16)
+    max_faces: IntProperty(
+        name="Face budget",
+        description="Raise the step until the mesh has no more faces than this; 0: no limit",
+        default=0,
+        min=0,
+        soft_max=1_000_000,
+        step=1000,
+    )
     normals: BoolProperty(
         name="Predicted normals", description="Shade with the normal map's normals (custom normals)", default=False
     )
@@ -144,9 +152,7 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
     ) -> None:
         z, camera = surface.z, surface.camera
         cells = grid.cut_cells(z, keep, self.cut if self.use_cut else math.inf)
-        rows, columns = grid.strided(z.shape[0], self.stride), grid.strided(z.shape[1], self.stride)
-        if self.stride > 1:
-            cells = grid.stride_cells(cells, rows, columns)
+        cells, rows, columns = self._thinned(cells)
         if self.min_faces > 1 and not cells.all():
             cells = grid.drop_islands(cells, self.min_faces)
         if not cells.any():
@@ -155,7 +161,7 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
         uvs = grid.pixel_uvs(topology.pixels, rows, columns, *z.shape)
 
         def at_vertices(values: np.ndarray) -> np.ndarray:
-            if values.shape[:2] == z.shape and self.stride > 1:
+            if values.shape[:2] != (len(rows), len(columns)):
                 values = values[np.ix_(rows, columns)]
             flat = values.reshape(-1, *values.shape[2:])
             return flat if len(topology.pixels) == len(flat) else flat[topology.pixels]
@@ -171,6 +177,18 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
                 raise LotusError("Shading with predicted normals needs a normal map; predict one first.")
             sized = normals if normals.values.shape[:2] == z.shape else normals.resize(_size(z))
             meshes.add_normals(mesh, at_vertices(sized.to("opengl").values))
+
+    def _thinned(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cells, and the rows and columns of pixels between them, at a step that keeps the face budget."""
+        height, width = cells.shape[0] + 1, cells.shape[1] + 1
+        faces, budget = int(np.count_nonzero(cells)), self.max_faces or cells.size
+        stride = max(self.stride, math.isqrt(faces // budget))
+        while True:
+            rows, columns = grid.strided(height, stride), grid.strided(width, stride)
+            thin = cells if stride == 1 else grid.stride_cells(cells, rows, columns)
+            if np.count_nonzero(thin) <= budget:
+                return thin, rows, columns
+            stride += 1
 
     def draw(self, _context: bpy.types.Context) -> None:
         layout = self.layout
@@ -192,6 +210,7 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
         layout.prop(self, "uncertainty_cut")
         layout.prop(self, "min_faces")
         layout.prop(self, "stride")
+        layout.prop(self, "max_faces")
         layout.prop(self, "refine")
         layout.prop(self, "normals")
         layout.prop(self, "attributes")

@@ -20,7 +20,9 @@ def draw_job(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         row = layout.row(align=True)
         row.scale_y = BIG
         share = "" if run.fraction is None else f"  {run.fraction:.0%}"
-        row.progress(factor=run.fraction or 0.0, text=f"{run.text}{share}")
+        text = run.text.replace("Predicting sample", "sample")  # as narrow as a sidebar
+        text = text[:1].upper() + text[1:]
+        row.progress(factor=run.fraction or 0.0, text=f"{text}{share}")
         row.operator("lotus.cancel", text="", icon="CANCEL")
         return
     if jobs.message:

@@ -28,6 +28,7 @@ class Rows:
 
     rows(top, bottom): B×channels×(bottom − top)×width, 0 ≤ top < bottom ≤ height.
     release(before): rows above `before` will not be asked for again.
+    through: channels that a strip passes through while it is computed, where they are more than `channels`.
     """
 
     channels: int
@@ -35,10 +36,11 @@ class Rows:
     width: int
     rows: Callable[[int, int], torch.Tensor]
     release: Callable[[int], None]
+    through: int = 0
 
     def strips(self) -> Iterator[tuple[int, int]]:
         """Top and bottom of one strip after another."""
-        step = max(LEAST_ROWS, STRIP // (self.channels * self.width))
+        step = max(LEAST_ROWS, STRIP // (max(self.channels, self.through) * self.width))
         for top in range(0, self.height, step):
             yield top, min(top + step, self.height)
 
@@ -140,7 +142,8 @@ def convolved(source: Rows, weight: torch.Tensor, bias: torch.Tensor | None, bef
             strip = functional.pad(strip, (0, 0, *missing))
         return functional.conv2d(strip, weight, bias, padding=(0, 1))
 
-    return Rows(weight.shape[0], source.height, source.width, rows, lambda row: source.release(row - 1))
+    wide, deep = weight.shape[:2]
+    return Rows(wide, source.height, source.width, rows, lambda row: source.release(row - 1), through=deep)
 
 
 def downsampled(source: Rows, convolution: nn.Conv2d) -> Rows:

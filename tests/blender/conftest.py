@@ -6,15 +6,11 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from blender_lotus import build
-
-from .fresh import FreshBlender
 from .scenes import MODULE
 
 
@@ -33,33 +29,6 @@ def blender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     enable(tmp_path_factory.mktemp("repository"))
     yield bpy
     importlib.import_module("addon_utils").disable(MODULE, default_set=True)
-
-
-@pytest.fixture(scope="session")
-def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that build.py makes: the zip and the repository's index."""
-    if sys.version_info[:2] == (3, 12):
-        pytest.skip("Blender exists as a module for Python 3.11 and 3.13 only")
-    folder = tmp_path_factory.mktemp("dist")
-    assert build.main(["-o", str(folder)]) == 0
-    return folder
-
-
-@pytest.fixture(scope="session")
-def fresh_blender(extension: Path, tmp_path_factory: pytest.TempPathFactory) -> FreshBlender:
-    """A new Blender in which a user has installed the zip, as by dragging it into the window."""
-    made = FreshBlender.make(tmp_path_factory.mktemp("Neuer Blender ä"))
-    (archive,) = extension.glob("*.zip")
-    answer = made.run(INSTALL, archive)
-    assert answer["result"] == ["FINISHED"]
-    return made
-
-
-INSTALL = """
-result = bpy.ops.extensions.package_install_files(filepath=arguments[0], repo="user_default", enable_on_install=True)
-bpy.ops.wm.save_userpref()
-answer(result=list(result))
-"""
 
 
 @pytest.fixture

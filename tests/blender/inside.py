@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from .scenes import MODULE
 
@@ -23,3 +27,15 @@ def enable(repository: str | Path) -> None:
     repo.use_custom_directory = True
     addon_utils.enable(MODULE, default_set=True)
     assert MODULE in bpy.context.preferences.addons
+
+
+@contextmanager
+def enabled(folder: Path) -> Iterator[ModuleType]:
+    """bpy, imported for the first time in this process, with its user folder in `folder` and the extension enabled."""
+    (folder / "user").mkdir()
+    os.environ["BLENDER_USER_RESOURCES"] = str(folder / "user")
+    import bpy
+
+    enable(folder / "repository")
+    yield bpy
+    importlib.import_module("addon_utils").disable(MODULE, default_set=True)

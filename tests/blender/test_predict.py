@@ -184,7 +184,7 @@ def test_cancelling_is_quick_and_leaves_nothing(bpy: Any, tmp_path: Path) -> Non
     start = time.monotonic()
     bpy.ops.lotus.cancel()
     drive()
-    assert time.monotonic() - start <= 2.0  # 0.5 on a machine that is not loaded: benchmarks/blender.md
+    assert time.monotonic() - start <= 2.0  # 0.5 on a machine that is not loaded: benchmarks/blender_responsiveness.md
     assert everything(bpy) == before
     assert files_in(blend.parent) == [blend.name]
     assert not bpy.ops.lotus.cancel.poll()

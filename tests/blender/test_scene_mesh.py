@@ -81,6 +81,17 @@ def test_the_mesh_is_sound_and_faces_the_camera(bpy: Any) -> None:
         assert all(polygon.normal.z > 0 for polygon in obj.data.polygons)
 
 
+@pytest.mark.parametrize("budget", [5039, 5040, 1000, 57, 1])
+def test_a_face_budget_is_kept_and_the_mesh_still_covers_the_photo(bpy: Any, budget: int) -> None:
+    photo = add_photo(bpy, checks(64, 81))
+    put(photo, "depth", Depth(hills(64, 81), "disparity"))
+    obj, camera = build(bpy, use_cut=False, refine=False, max_faces=budget)
+    assert budget / 5 <= len(obj.data.polygons) <= budget
+    assert not obj.data.validate(verbose=True)
+    seen = project(bpy, camera, obj)
+    np.testing.assert_allclose([seen.min(0), seen.max(0)], [[0.5, 0.5], [80.5, 63.5]], atol=0.01)
+
+
 def test_cuts_tear_the_surface_at_the_step_only(bpy: Any) -> None:
     photo = add_photo(bpy, checks(64, 80))
     values = hills(64, 80)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,11 @@ from torch import nn
 
 import lotus_core as lotus
 from lotus_core import memory, strips, tiny_strips
+from lotus_core.cli import main
 from lotus_core.decoding import decode_latents
 from lotus_core.memory import MemoryNotice, estimate_bytes, network_bytes, strips_for
+from lotus_core.model import LotusModel
+from lotus_core.strips import convolved, whole
 from lotus_core.tiny_strips import decode_tiny, encode_tiny
 from lotus_core.vae_strips import encode_moments
 
@@ -94,6 +99,18 @@ def test_strips_hold_less(monkeypatch: pytest.MonkeyPatch) -> None:
     assert peaks["lean"] < 0.42 * peaks["none"]
 
 
+@torch.no_grad()
+def test_strips_that_give_one_channel_are_as_thin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strips, "STRIP", 2**13)
+    latents = torch.randn(1, 4, 256, 64)
+    one, three = (
+        peak_of_tensors(lambda mean=mean: decode_latents(KL, latents, mean=mean, how="lean")) for mean in (True, False)
+    )
+    assert one < 1.05 * three
+    wide = convolved(whole(torch.randn(1, 64, 512, 8)), torch.randn(1, 64, 3, 3), None)
+    assert max(bottom - top for top, bottom in wide.strips()) == 2**13 // (64 * 8)
+
+
 def test_large_images_go_in_strips_and_small_ones_do_not() -> None:
     assert strips_for("auto", 768 * 768) == "none"
     assert strips_for("auto", 1280 * 1280) == "strips"
@@ -128,6 +145,27 @@ def test_out_of_memory_is_tried_once_more_in_smaller_pieces(monkeypatch: pytest.
     assert model.memory == "least"
     assert predictor.notes == ["Memory ran out; the prediction was repeated in smaller pieces, which takes longer."]
     assert np.abs(again.values - expected.values).max() < 1e-5
+
+
+def test_the_command_says_that_memory_ran_out(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    failing = [True]
+    step = LotusModel._step
+
+    def once(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if failing:
+            failing.clear()
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(LotusModel, "_step", once)
+    assert (
+        main(["predict", photo, "-o", str(tmp_path / "out"), "--model", checkpoints["depth"], "--device", "cpu"]) == 0
+    )
+    assert "Memory ran out; the prediction was repeated in smaller pieces" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out" / "photo.json").read_text())
+    assert len(record["notes"]) == 1
 
 
 def test_out_of_memory_twice_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+import lotus_core as lotus
+from lotus_core import precision
+from lotus_core.checkpoints.load import choose_dtype, count_parameters
+from lotus_core.checkpoints.registry import PUBLISHED
 from lotus_core.precision import FULL_SIZE, auto_dtype, fast_bfloat16
+
+from .models import official_folder, tiny_unet
 
 CPU, CUDA, METAL = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
@@ -40,3 +46,20 @@ def test_older_torch_is_told_by_linux(monkeypatch: pytest.MonkeyPatch, flags: st
     assert fast_bfloat16() == fast
     monkeypatch.setattr("sys.platform", "win32")
     assert not fast_bfloat16()
+
+
+def test_loading_counts_the_model_before_it_chooses(
+    tmp_path: Path, checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = official_folder(tmp_path / "lotus-depth-d-v1-0", "d")
+    numbers = sum(parameter.numel() for parameter in tiny_unet("d").parameters())
+    assert count_parameters(folder) == numbers
+    assert count_parameters(checkpoints["depth"]) > numbers  # with the autoencoder
+    assert count_parameters(next(iter(PUBLISHED))) == FULL_SIZE
+    monkeypatch.setattr(precision, "fast_bfloat16", lambda: True)
+    assert choose_dtype("auto", CPU, folder) == torch.float32
+    assert lotus.load_model(folder, device="cpu").prompt_embeds.dtype == torch.float32
+    monkeypatch.setattr(precision, "FULL_SIZE", numbers)
+    assert choose_dtype("auto", CPU, folder) == torch.bfloat16
+    assert lotus.load_model(folder, device="cpu").prompt_embeds.dtype == torch.bfloat16
+    assert lotus.load_model(folder, device="cpu", dtype="float32").prompt_embeds.dtype == torch.float32

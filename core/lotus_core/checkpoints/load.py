@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def load_model(
         source: name of an embedded checkpoint (`lotus models`); path of a diffusers folder, of our single .safetensors
             file, or of a bare U-Net in diffusers or LDM names; a published name; or a hub id.
         device: "auto" takes CUDA, else MPS, else the CPU.
-        dtype: "auto" takes float16 on CUDA and float32 elsewhere; else float32, float16 or bfloat16.
+        dtype: float32, float16, bfloat16, or "auto": what the device computes fast (`precision.auto_dtype`).
         task, space: what the model predicts, where neither it nor its name says so ("depth" or "normal";
             "disparity" or "depth"). Our own files carry it.
         vae: the autoencoder of a bare U-Net (or another one for any model): file, folder or hub id (`sources`).
@@ -66,7 +67,7 @@ def load_model(
     from .sources import autoencoder_from, hub_prompt, prompt_from
 
     at = choose_device(device)
-    precision = choose_dtype(dtype, at)
+    precision = choose_dtype(dtype, at, source)
     name = os.fspath(source)
     path = embedded().get(name, Path(name).expanduser())
     prompt = None if prompt_embeds is None else prompt_embeds.clone()
@@ -130,19 +131,41 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     return chosen
 
 
-def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The precision that "auto" or an explicit name means on `device`: bfloat16 is never chosen by itself."""
+def choose_dtype(
+    dtype: str | torch.dtype, device: torch.device, source: str | os.PathLike[str] | None = None
+) -> torch.dtype:
+    """The precision that "auto" or an explicit name means on `device`, for the model that a user calls `source`."""
     import torch
+
+    from ..precision import auto_dtype
 
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        return auto_dtype(device, None if source is None else count_parameters(source))
     if dtype not in DTYPES:
         raise LotusError(f"There is no precision {dtype!r}: use auto, float32, float16 or bfloat16.")
     chosen = getattr(torch, DTYPES[dtype])
     assert isinstance(chosen, torch.dtype)
     return chosen
+
+
+def count_parameters(source: str | os.PathLike[str]) -> int:
+    """Numbers in the U-Net's largest file of the model that a user calls `source`; what is on the hub is full size.
+
+    Reads headers only. Raises LotusError for files that are none of a model.
+    """
+    from ..precision import FULL_SIZE
+
+    path = embedded().get(os.fspath(source), Path(source).expanduser())
+    if path.is_dir():
+        files = sorted((path / "unet").glob("*.safetensors"))
+    elif path.is_file():
+        files = [path]
+    else:
+        return FULL_SIZE
+    headers = (read_header(file) for file in files)
+    return max((sum(prod(tensor.shape) for tensor in header.tensors.values()) for header in headers), default=0)
 
 
 def _names_a_file(name: str) -> bool:

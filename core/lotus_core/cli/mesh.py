@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from ..progress import part
-from .console import Stopwatch, progress_bar
+from .console import Stopwatch, complain, progress_bar
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
 from .options import add_fast_options, add_model_options, add_quiet, add_tile, whole
 from .outputs import OutputFolder
@@ -90,6 +90,8 @@ def run(args: argparse.Namespace) -> None:
     if failed is not None and not args.quiet:
         print(f"--far auto: {failed} Used {scene.record['far']:g} instead.", file=sys.stderr)
     if not args.quiet:
+        for note in predictors.notes:
+            complain(note)
         print(f"{args.output}: {_summary(args, scene, images)} ({watch})")
 
 

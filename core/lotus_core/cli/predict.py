@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> None:
                 failures.append(error)
             else:
                 if not args.quiet:
+                    for note in predictors.notes:
+                        complain(f"{path}: {note}")
                     say(f"{path}: {', '.join(written)} in {args.output} ({watch})", progress)
     if failures and len(args.image) == 1:
         raise failures[0]
@@ -153,6 +155,7 @@ def write_record(
         "camera": {**camera.to_dict(), "source": source},
         "seed": args.seed,
         "reference": args.reference,
+        **({"notes": predictors.notes} if predictors.notes else {}),
         "versions": versions(),
         "command": shlex.join(["lotus", *args.argv]),
     }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..images import LoadedImage
     from ..maps import Depth, Normals, Uncertainty
     from ..model import Decoder, LotusModel
+    from ..predict import LotusPredictor
     from ..sampling import NoiseSource
 
 Loader = Callable[[str, argparse.Namespace, Sequence[str]], "LotusModel"]
@@ -37,6 +38,9 @@ class Predictors:
         load: gets a model by its name, the arguments and the maps it may be for; for callers that keep models loaded.
         cancel: polled while predicting.
         progress: of a download, where models come from the hub.
+
+    Attributes:
+        notes: sentences about the last image that its owner should know, such as that memory ran out.
 
     Raises LotusError for models that cannot be loaded, that predict the same, or that the maps have no use for.
     """
@@ -73,6 +77,7 @@ class Predictors:
             _check_samples(loaded[self.kind_of["uncertainty"]], "--task" if hasattr(args, "task") else "--uncertainty")
         from ..predict import LotusPredictor
 
+        self.notes: list[str] = []
         self.models = loaded
         self._predictors = {kind: LotusPredictor(model, cancel=cancel) for kind, model in loaded.items()}
 
@@ -82,6 +87,7 @@ class Predictors:
 
         encoder: Decoder = "fast" if self._args.fast_encoder else "exact"
         decoder: Decoder = "fast" if self._args.fast_decoder else "exact"
+        self.notes = []
         encoded: dict[Any, Any] = {}  # what decides the latents → encoded image: all maps share an encoding that can
         maps = {}
         for index, map_ in enumerate(self.maps):
@@ -102,6 +108,7 @@ class Predictors:
                     progress=part(report, 0, 2),
                 )
                 report = part(report, 1, 2)
+                self._note(predictor)
             make: Callable[..., Depth | Normals | Uncertainty] = getattr(predictor, map_)
             samples = {"samples": self._args.samples} if map_ == "uncertainty" else {}
             maps[map_] = make(
@@ -112,7 +119,11 @@ class Predictors:
                 progress=report,
                 **samples,
             )
+            self._note(predictor)
         return maps
+
+    def _note(self, predictor: LotusPredictor) -> None:
+        self.notes += [note for note in predictor.notes if note not in self.notes]
 
     def use_noise(self, kind: str, source: NoiseSource | None) -> None:
         """Where the model of a kind of map ("depth", "normal") gets its noise from now on; None for its own."""

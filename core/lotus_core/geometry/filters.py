@@ -84,16 +84,19 @@ def idctn(spectrum: np.ndarray) -> np.ndarray:
 
 
 def _window(values: np.ndarray, size: int, better: np.ufunc) -> np.ndarray:
+    """Windows of 1, 2, 4 … pixels, each the better of two shorter ones: log2(size) passes along either axis."""
     radius = size // 2
     out = values
     for axis in (0, 1):
-        line = np.moveaxis(out, axis, 0)
-        best = line.copy()
-        for step in range(1, min(radius, len(line) - 1) + 1):
-            better(best[step:], line[:-step], out=best[step:])
-            better(best[:-step], line[step:], out=best[:-step])
-        out = np.moveaxis(best, 0, axis)
-    return np.ascontiguousarray(out)
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (radius, radius)
+        out = np.pad(out, pad, mode="edge")  # the border's own value, which its windows hold anyway
+        span = 1
+        while span < size:
+            step = min(span, size - span)
+            out = better(out[:-step], out[step:]) if axis == 0 else better(out[:, :-step], out[:, step:])
+            span += step
+    return out
 
 
 def _label(mask: np.ndarray) -> tuple[np.ndarray, int]:

@@ -20,7 +20,8 @@ Events:
     alive      every ALIVE_SECONDS while loading or working
     progress   id, fraction in [0, 1], text
     done       id, files {map: path of .npy}, previews {map: path of .png}, record (path of .json), seconds,
-               textures {map: {file, thumbnail, meaning}} where asked for
+               textures {map: {file, thumbnail, meaning}} where asked for,
+               notes: sentences that the user should read, such as that memory ran out
     failed     id, message: one sentence; the worker goes on
     cancelled  id
 """

@@ -137,6 +137,7 @@ class Jobs:
             "files": {map_: str(path) for map_, path in files.items()},
             "previews": {map_: at[f"{stem}_{map_}_preview.png"] for map_ in request.maps},
             "record": at[f"{stem}.json"],
+            "notes": predictors.notes,
             "seconds": round(time.perf_counter() - start, 3),
         }
 

@@ -1,0 +1,148 @@
+"""Peak memory of one full-size prediction beside the weights, plain and ours, at any size, without computing it.
+
+    python -m benchmarks.memory --sizes 512 1024 2048 4096 [--report FILE]
+
+Both run on the meta device, whose tensors have shapes and no numbers, while every tensor that is alive is counted. What
+the kernels use inside themselves is not in it. "plain" is the composition of diffusers' networks as the original code
+calls it; "ours" is folded, and passes the autoencoder in strips where `memory.strips_for` says so; "tiles" is one tile,
+which is as large as the pass over the whole photo; the photo and its map themselves are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from benchmarks.full_size import AUTOENCODER, UNET
+from lotus_core.model import TIMESTEP, LotusModel, task_embedding
+from lotus_core.model_info import ModelInfo
+
+TILE = 768
+META = torch.device("meta")
+
+
+class Alive(TorchDispatchMode):
+    """Bytes of the tensors that operations made and that are alive, now and at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if kwargs.get("device") is not None:
+            kwargs["device"] = META  # statistics that are summed on the CPU have no numbers to bring there
+        result = func(*args, **kwargs)
+        made_of = {tensor.untyped_storage()._cdata for tensor in tree_leaves(args) if isinstance(tensor, torch.Tensor)}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in made_of and storage._cdata not in self._known:
+                    self._add(storage)
+        return result
+
+    def _add(self, storage: Any) -> None:
+        size, key = storage.nbytes(), storage._cdata
+        self._known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **_: Any) -> torch.Tensor:
+    """What attention leaves behind."""
+    return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """Most bytes alive at once that `work` made."""
+    with Alive() as alive:
+        work()
+    return alive.peak
+
+
+def networks(dtype: torch.dtype) -> tuple[UNet2DConditionModel, AutoencoderKL]:
+    """Lotus-G's, on the default device."""
+    unet = UNet2DConditionModel(in_channels=8, **UNET).eval().to(dtype)
+    return unet, AutoencoderKL(**AUTOENCODER).eval().to(dtype)
+
+
+def plain(dtype: torch.dtype) -> Callable[[int], object]:
+    """As benchmarks.methods.plain, of an edge in pixels."""
+    unet, vae = networks(dtype)
+    prompt, switch = torch.randn(1, 2, 1024, dtype=dtype), task_embedding("annotation").to(dtype)
+
+    def run(edge: int) -> torch.Tensor:
+        latents = vae.encode(torch.rand(1, 3, edge, edge, dtype=dtype)).latent_dist.mode()
+        sample = torch.cat([latents, torch.randn_like(latents)], dim=1)
+        predicted = unet(sample, TIMESTEP, encoder_hidden_states=prompt, class_labels=switch, return_dict=False)[0]
+        return vae.decode(predicted).sample.float().mean(1)
+
+    return run
+
+
+def ours(dtype: torch.dtype, tile: int | None = None) -> Callable[[int], object]:
+    """The folded model, of an edge in pixels."""
+    unet, vae = networks(torch.float32)
+    info = ModelInfo("full size", "depth", "disparity")
+    model = LotusModel(unet, vae, torch.randn(1, 2, 1024), info).eval().to(dtype)
+    with Alive():
+        model.fold()
+
+    def run(edge: int) -> torch.Tensor:
+        edge = edge if tile is None else min(edge, tile)
+        latents = model.encode(torch.rand(1, 3, edge, edge))
+        return model.decode(model(latents, torch.randn_like(latents)), mean=True)
+
+    return run
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the module docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", type=int, default=(512, 1024, 2048, 4096))
+    parser.add_argument("--report", type=Path, help="add the table to this Markdown file")
+    a = parser.parse_args(argv)
+    rows = ["| | " + " | ".join(f"{size}×{size}" for size in a.sizes) + " |", "|---" * (len(a.sizes) + 1) + "|"]
+    # The meta device knows no autocast, and of attention only the form that writes all scores down, which none of the
+    # kernels for CPUs and GPUs does.
+    no_autocast = mock.patch("torch.autocast", return_value=nullcontext())
+    attention = mock.patch.object(functional, "scaled_dot_product_attention", _attention)
+    diffusers_logging.set_verbosity_error()
+    with META, torch.no_grad(), no_autocast, attention:
+        for dtype in (torch.float32, torch.bfloat16):
+            name = str(dtype).removeprefix("torch.")
+            base = plain(dtype)
+            peaks = [peak_of(partial(base, size)) for size in a.sizes]
+            rows.append(f"| plain, {name} | " + " | ".join(f"{peak / 1e9:.2f} GB" for peak in peaks) + " |")
+            for words, way in (("ours", ours(dtype)), (f"ours, tiles of {TILE}", ours(dtype, TILE))):
+                found = [peak_of(partial(way, size)) for size in a.sizes]
+                cells = (f"{one / 1e9:.2f} GB ({one / other:.2f})" for one, other in zip(found, peaks, strict=True))
+                rows.append(f"| {words}, {name} (× plain) | " + " | ".join(cells) + " |")
+    table = "\n".join(rows)
+    print(table)
+    if a.report:
+        with a.report.open("a", encoding="utf-8") as file:
+            file.write(f"`python -m benchmarks.memory`, gigabytes beside the weights\n\n{table}\n\n")
+
+
+if __name__ == "__main__":
+    main()
