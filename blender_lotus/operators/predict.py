@@ -144,6 +144,7 @@ class LOTUS_OT_cancel(bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         jobs.cancel()
+        jobs.step()  # not only at the next tick of a busy window
         return {"FINISHED"}
 
 
