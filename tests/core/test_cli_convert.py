@@ -90,6 +90,7 @@ def test_a_bare_unet_becomes_whole_and_a_folder_for_other_programs(
     save_file({name: t.half() for name, t in ldm_unet(wide_unet("g").state_dict(), 2).items()}, bare)
     save_file(ldm_autoencoder(wide_autoencoder().state_dict()), vae)
     predict = ["predict", photo, "-o", str(tmp_path / "out"), "--model", str(bare), "--res", "64", "--quiet"]
+    capfd.readouterr()
     assert main(predict) == 2
     message = capfd.readouterr().err
     assert "--vae VAE --text-encoder jingheya/lotus-depth-g-v1-0" in message

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from PIL import Image
 
+import lotus_core.images
 from lotus_core import Depth, LotusPredictor, Normals, Uncertainty, load_model
+from lotus_core.checkpoints import save_model
 from lotus_core.cli import main
+from lotus_core.model import LotusModel
+
+from .models import tiny_model
 
 
 def names(folder: Path) -> list[str]:
@@ -211,3 +219,34 @@ def test_quiet_prints_nothing(
         == 0
     )
     assert capfd.readouterr() == ("", "")
+
+
+def test_all_maps_share_one_reading_of_the_file_and_one_encoding(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+    encode, read = LotusModel.encode, lotus_core.images.load_image
+
+    def counted_encode(model: LotusModel, *args: Any, **options: Any) -> Any:
+        calls["encode"] += 1
+        return encode(model, *args, **options)
+
+    def counted_read(*args: Any, **options: Any) -> Any:
+        calls["read"] += 1
+        return read(*args, **options)
+
+    monkeypatch.setattr(LotusModel, "encode", counted_encode)
+    monkeypatch.setattr("lotus_core.images.load_image", counted_read)
+    argv = ["predict", photo, "-o", str(tmp_path), "--task", "all", "--samples", "2", "--format", "npy", "--quiet"]
+    argv += ["--model", checkpoints["depth"]]
+    assert main([*argv, "--model", checkpoints["normal"]]) == 0
+    assert calls == {"read": 1, "encode": 1}
+    shared = np.load(tmp_path / "photo_normal.npy")
+    other = tiny_model("g", "normal")  # with an encoder of its own, and the same decoder
+    with torch.no_grad():
+        other.vae.encoder.conv_in.bias += 0.1
+    save_model(other, tmp_path / "other.safetensors")
+    calls.clear()
+    assert main([*argv, "--model", str(tmp_path / "other.safetensors")]) == 0
+    assert calls == {"read": 1, "encode": 2}
+    assert np.abs(np.load(tmp_path / "photo_normal.npy") - shared).max() > 1e-4
