@@ -136,3 +136,26 @@ def test_shards_and_maps_are_not_confused(
     for source, more in ((str(ingredients / "train.toml"), []), (str(tmp_path), ["--task", "latents"])):
         assert main(["batch", source, str(tmp_path / "out"), *more]) == 2
         assert "are made of a training config (.toml), and maps of pictures" in capsys.readouterr().err
+
+
+def test_the_accelerate_configs_train_on_two_processes(ingredients: Path, tmp_path: Path) -> None:
+    import socket
+    import subprocess
+    import sys
+
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    folder = Path(__file__).resolve().parents[2] / "configs" / "accelerate"
+    processes = {path.name: load_config_from_file(str(path)).num_processes for path in sorted(folder.glob("*.yaml"))}
+    assert processes == {"cpu.yaml": 2, "multi-gpu.yaml": 8, "multi-node.yaml": 32}
+    config = tmp_path / "train.toml"
+    text = (ingredients / "train.toml").read_text().replace("batch_size = 2", "batch_size = 1")
+    config.write_text(text.replace((ingredients / "run").as_posix(), (tmp_path / "two").as_posix()))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / "cpu.yaml")]
+    launch += ["--main_process_ip", "127.0.0.1", "--main_process_port", port, "-m", "lotus_core", "train", str(config)]
+    subprocess.run(launch, check=True, capture_output=True, timeout=300)
+    train_model(run_config(ingredients, tmp_path / "one", log={"every": 50, "checkpoint_every": 1000}))
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
