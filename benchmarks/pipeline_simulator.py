@@ -7,8 +7,8 @@ Photos pass through queues: disk and network (bytes a second, shared by all mach
 (decoding, encoding), the accelerator of their worker (or, without one, cores for the network as well). As in the
 program, a worker has only so many photos in flight.
 
-`cost` extrapolates: the arithmetic of one depth map of a released checkpoint at 768×768 is counted (on the meta device),
-and an accelerator is taken to reach `UTILISATION` of its published dense float16 peak. Nothing in that table but the
+`cost` extrapolates: the arithmetic of one depth map of a released checkpoint at 768×768 is counted (not computed), and
+an accelerator is taken to reach `UTILISATION` of its published dense float16 peak. Nothing in that table but the
 time of reading and writing is measured. Prices are round figures of on-demand offers; set yours with --price.
 """
 
@@ -73,7 +73,7 @@ class Simulation:
         self.now, self._number = 0.0, 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self.disk, self.network = Server(1), Server(1)
-        for machine in range(fleet.machines):
+        for _ in range(fleet.machines):
             cores = Server(fleet.cores)
             for _ in range(fleet.workers):
                 device = Server(1)
@@ -116,10 +116,15 @@ class Simulation:
         elif self.fleet.accelerated:
             self._use(device, 1, self.photo.predict, after)
         else:  # hold the worker's network, and cores while it computes
-            self._hold(
-                device,
-                lambda release: self._use(cores, self.fleet.threads, self.photo.predict, lambda: (release(), after())),
-            )
+
+            def compute(release: Callable[[], None]) -> None:
+                def end() -> None:
+                    release()
+                    after()
+
+                self._use(cores, self.fleet.threads, self.photo.predict, end)
+
+            self._hold(device, compute)
 
     def _use(self, server: Server, slots: int, seconds: float, after: Callable[[], Any]) -> None:
         def run() -> None:
@@ -186,7 +191,8 @@ def check(count: int) -> str:
             rates[label] = (len(at) - 1 - skip) / (at[-1] - at[skip])
     fleets = {"local": Fleet(cores=2), "ray": Fleet(cores=2, workers=2)}
     lines = [
-        f"Photos of 512×512, network at 256, one thread: read {read:.4f} s, predict {predict:.4f} s, write {write:.4f} s.",
+        f"Photos of 512×512, network at 256, one thread: read {read:.4f} s, predict {predict:.4f} s, write"
+        f" {write:.4f} s.",
         "",
         "| run | measured, photos a second | simulated | error |",
         "|---|---|---|---|",
@@ -250,7 +256,7 @@ def flops() -> float:
     from lotus_core.model import TIMESTEP, task_embedding
 
     with torch.device("meta"), torch.no_grad():
-        vae, unet = random_autoencoder(), random_unet()
+        vae, unet = random_autoencoder(), random_unet("g", "depth")
         side = EDGE // 8
         counter = FlopCounterMode(display=False)
         with counter:
