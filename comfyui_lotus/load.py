@@ -10,7 +10,6 @@ from comfy_api.latest import io
 from lotus_core.checkpoints.registry import embedded
 from lotus_core.errors import LotusError
 
-from .bare import other_parts
 from .dependencies import importing
 from .files import (
     AUTOMATIC,
@@ -119,7 +118,6 @@ class LoadLotus(io.ComfyNode):
             "cpu",
             PRECISIONS[precision] or _best_precision(),
             **MEANINGS[predicts],
-            **other_parts(path, vae),
             fast_decoder=fast_decoder_path(fast_decoder, model),
         )
         loaded.fold()  # a graph only predicts: constants of the single step are computed once
