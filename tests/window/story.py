@@ -193,7 +193,7 @@ def scene_mesh(view: bpy.types.Area, sidebar: bpy.types.Region, middle: tuple[in
     with bpy.context.temp_override(window=hand.window, area=view, region=hand.region(view, "WINDOW")):
         for way, angle in (("ORBITLEFT", 0.5), ("ORBITUP", 0.35)):
             bpy.ops.view3d.view_orbit(angle=angle, type=way)
-        bpy.ops.view3d.view_all()
+        bpy.ops.view3d.view_selected()
     yield from hand.picture("scene-mesh", 2)
     yield from hand.key("NUMPAD_0", middle)
     yield from hand.key("Z", middle, ctrl=True)
@@ -246,7 +246,7 @@ def counts() -> dict[str, int]:
 
 def renders(view: bpy.types.Area, middle: tuple[int, int]) -> Ticks:
     """F12 with each engine, with cuts and without."""
-    engines = ["BLENDER_EEVEE" if bpy.app.version >= (5, 0) else "BLENDER_EEVEE_NEXT", "CYCLES"]
+    engines = ["CYCLES", "BLENDER_EEVEE" if bpy.app.version >= (5, 0) else "BLENDER_EEVEE_NEXT"]
     for cut in (True, False):
         yield from hand.key("Z", middle, ctrl=True)
         yield from hand.pause(1)
