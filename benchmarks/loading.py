@@ -1,6 +1,7 @@
 """Loading at full size: the same numbers from every layout as from plain diffusers, how long it takes, in what memory.
 
     python -m benchmarks.loading parity DIR    # every layout × G/D × depth/normal, float32, 256×256; 14 GB of disk
+                                               # --everywhere: predict from each layout, not compare weights alone
     python -m benchmarks.loading cost DIR      # seconds and peak memory, each in a process of its own; 6 GB of disk
 
 Weights are random, in the exact layouts of the released ones (`benchmarks.full_size`, `benchmarks.layouts`); DIR takes
@@ -24,9 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
+import lotus_core as lotus
 from benchmarks.full_size import random_autoencoder, random_unet, write_folder
 from benchmarks.layouts import AUTOENCODER_PREFIX, ldm_autoencoder, ldm_unet
+from lotus_core.checkpoints.convert import convert
 
 SIZE, SEED = 256, 0
 SMALL = 64  # pixels along the edge of the image behind `cost`, where loading is to count and not the prediction
@@ -45,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("what", choices=("parity", "cost", *_PROCESSES))
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--only", choices=[f"{variant}-{task}" for variant, task in NAMES])
+    parser.add_argument("--everywhere", action="store_true", help="predict from every layout, not the folder alone")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--report", type=Path)
     a = parser.parse_args(argv)
@@ -52,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(_measure(_PROCESSES[a.what], a.folder)))
         return
     a.folder.mkdir(parents=True, exist_ok=True)
-    table = parity(a.folder, a.only) if a.what == "parity" else cost(a.folder, a.rounds)
+    table = parity(a.folder, a.only, a.everywhere) if a.what == "parity" else cost(a.folder, a.rounds)
     print(table)
     if a.report:
         with a.report.open("a", encoding="utf-8") as file:
@@ -62,63 +67,82 @@ def main(argv: list[str] | None = None) -> None:
 # Parity
 
 
-def parity(folder: Path, only: str | None) -> str:
-    """Largest difference to the plain composition of every layout, and whether all layouts give the same bits."""
+def parity(folder: Path, only: str | None, everywhere: bool) -> str:
+    """Largest difference to the plain composition, and whether all layouts give the same to the bit."""
     rows = []
     for (variant, task), name in NAMES.items():
         if only not in (None, f"{variant}-{task}"):
             continue
+        unet, vae = random_unet(variant, task), random_autoencoder()
         official = folder / name
         if not official.exists():
             write_folder(official, variant, task)
+        states = {"unet.": unet.state_dict(), "vae.": vae.state_dict()}
         expected = _plain_map(official, variant)
         first: np.ndarray | None = None
-        for layout, source, parts in _layouts(folder, official, variant, task):
-            for folded in (False, True) if layout == "diffusers folder" else (False,):
-                found = _our_map(source, folded, **parts)
-                error = _difference(found, expected, task)
-                first = found if first is None else first
-                same = "folded" if folded else "yes" if np.array_equal(found, first) else "NO"
-                rows.append(f"| Lotus-{variant.upper()} {task} | {layout} | {error:.1e} | {same} |")
+        for layout, source, parts in _layouts(folder, official, states):
+            model = lotus.load_model(source, "cpu", "float32", **parts)
+            same = [_same_weights(model, states)]
+            error = ""
+            if everywhere or first is None:
+                found = _our_map(model)
+                same.append(first is None or np.array_equal(found, first))
+                error = f"{_difference(found, expected, task):.1e}"
+            rows.append(f"| Lotus-{variant.upper()} {task} | {layout} | {error} | {'yes' if all(same) else 'NO'} |")
+            print(rows[-1], flush=True)
+            if first is None:
+                first = found
+                model.fold()
+                error = f"{_difference(_our_map(model), expected, task):.1e}"
+                rows.append(f"| Lotus-{variant.upper()} {task} | folded, as `lotus predict` does | {error} | |")
                 print(rows[-1], flush=True)
+            del model
+            gc.collect()
         shutil.rmtree(official)
     head = f"`python -m benchmarks.loading parity`: {SIZE}×{SIZE}, float32, torch {torch.__version__}"
-    header = "| model | layout | largest difference to plain diffusers | same bits as the folder |\n|---|---|---|---|"
+    same_words = "same weights and maps to the bit" if everywhere else "same weights to the bit"
+    header = f"| model | layout | largest difference to plain diffusers | {same_words} |\n|---|---|---|---|"
     return "\n".join([head, "", header, *rows, ""])
 
 
-def _layouts(folder: Path, official: Path, variant: str, task: str) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+def _layouts(
+    folder: Path, official: Path, states: dict[str, dict[str, torch.Tensor]]
+) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """(words, source, further arguments of load_model), one after the other on the disk."""
-    from safetensors.torch import save_file
-
-    from lotus_core.checkpoints.convert import convert
-
     yield "diffusers folder", official, {}
-    text, vae, ldm_vae = {"text_encoder": official}, folder / "vae.safetensors", folder / "vae-ft-mse-ldm.safetensors"
-    save_file(random_autoencoder().state_dict(), vae)
-    save_file(ldm_autoencoder(random_autoencoder().state_dict()), ldm_vae)
-    file = folder / f"{official.name}.safetensors"
-    save_file(random_unet(variant, task).state_dict(), file)
-    yield "U-Net and autoencoder, diffusers names", file, {**text, "vae": vae}
-    yield "U-Net in diffusers, autoencoder in LDM names", file, {**text, "vae": ldm_vae}
-    save_file(ldm_unet(random_unet(variant, task).state_dict(), LAYERS), file)
-    yield "U-Net and autoencoder, LDM names", file, {**text, "vae": ldm_vae}
-    whole = {
-        **ldm_unet(random_unet(variant, task).state_dict(), LAYERS),
-        **ldm_autoencoder(random_autoencoder().state_dict(), AUTOENCODER_PREFIX),
-    }
-    save_file(whole, file)
-    del whole
+    unet, vae = states["unet."], states["vae."]
+    ldm, ldm_vae = ldm_unet(unet, LAYERS), ldm_autoencoder(vae)
+    text = {"text_encoder": official}
+    file, vae_file = folder / f"{official.name}.safetensors", folder / "vae-ft-mse-840000-ema-pruned.safetensors"
+    save_file(unet, file)
+    save_file(vae, vae_file)
+    yield "U-Net and autoencoder, diffusers names", file, {**text, "vae": vae_file}
+    save_file(ldm_vae, vae_file)
+    yield "U-Net in diffusers, autoencoder in LDM names", file, {**text, "vae": vae_file}
+    save_file(ldm, file)
+    yield "U-Net and autoencoder, LDM names", file, {**text, "vae": vae_file}
+    save_file({**ldm, **ldm_autoencoder(vae, AUTOENCODER_PREFIX)}, file)
     yield "whole checkpoint, LDM names", file, text
     file.unlink()
+    vae_file.unlink()
     ours, back = folder / "ours.safetensors", folder / "back"
     convert(str(official), ours, dtype=torch.float32)
-    yield "ours", ours, {}
+    yield "ours, made of the folder", ours, {}
     convert(str(ours), back, dtype=torch.float32)
+    ours.unlink()
     yield "diffusers folder made of ours", back, {}
     shutil.rmtree(back)
-    for path in (ours, vae, ldm_vae):
-        path.unlink()
+
+
+def _same_weights(model: lotus.LotusModel, states: dict[str, dict[str, torch.Tensor]]) -> bool:
+    own = model.state_dict()
+    there = {prefix + name: tensor for prefix, state in states.items() for name, tensor in state.items()}
+    return own.keys() - {"prompt_embeds"} == there.keys() and all(torch.equal(own[name], there[name]) for name in there)
+
+
+def _our_map(model: lotus.LotusModel) -> np.ndarray:
+    predict = getattr(lotus.LotusPredictor(model), model.info.task)
+    return np.asarray(predict(_photo(), resolution=0, seed=SEED).values)
 
 
 def _photo(size: int = SIZE) -> np.ndarray:
@@ -126,19 +150,6 @@ def _photo(size: int = SIZE) -> np.ndarray:
     y, x = np.mgrid[0:size, 0:size] / size
     waves = [np.sin(2 * np.pi * (k + 1) * (x + k * y)) / 2 + 0.5 for k in range(3)]
     return (np.dstack(waves) * np.where((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1, 1.0, 0.4)[..., None]).astype(np.float32)
-
-
-def _our_map(source: Path, folded: bool, **parts: Any) -> np.ndarray:
-    import lotus_core as lotus
-
-    model = lotus.load_model(source, "cpu", "float32", **parts)
-    if folded:
-        model.fold()
-    predictor = lotus.LotusPredictor(model)
-    found = getattr(predictor, model.info.task)(_photo(), resolution=0, seed=SEED).values
-    del model, predictor
-    gc.collect()
-    return np.asarray(found)
 
 
 def _plain_map(folder: Path, variant: str) -> np.ndarray:
@@ -271,8 +282,6 @@ def _load_plain(folder: Path) -> tuple[Callable[[], object], int]:
 
 
 def _load_ours(folder: Path) -> tuple[Callable[[], object], int]:
-    import lotus_core as lotus
-
     model = lotus.load_model(folder, "cpu", "float32")
     predictor = lotus.LotusPredictor(model)
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
@@ -280,8 +289,6 @@ def _load_ours(folder: Path) -> tuple[Callable[[], object], int]:
 
 
 def _load_half(folder: Path) -> tuple[Callable[[], object], int]:
-    import lotus_core as lotus
-
     model = lotus.load_model(folder, "cpu", "bfloat16")
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     return lambda: None, weights

@@ -71,7 +71,7 @@ def hub_prompt(hub_id: str, folder: Path, half: bool, progress: Progress | None)
     """
     if (folder / PROMPT_FILE).is_file():
         return None
-    key = hashlib.sha256(f"{hub_id}@{folder.name}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{hub_id}@{folder.name} {'half' if half else 'full'}".encode()).hexdigest()[:32]
     embedding = kept_embedding(key)
     if embedding is None:
         embedding = empty_prompt_embedding(download(hub_id, Wanted(TEXT, half), progress))
