@@ -105,8 +105,13 @@ def find_python(place: Path) -> Path:
 
 def environment_state(folder: Path) -> EnvironmentState:
     """What is in `folder`, told from a few files; starts nothing."""
-    if not folder.exists() or not any(folder.iterdir()):
+    try:
+        if not any(folder.iterdir()):
+            return EnvironmentState("missing")
+    except FileNotFoundError:
         return EnvironmentState("missing")
+    except OSError as error:
+        return EnvironmentState("broken", detail=f"{folder} cannot be read ({error.strerror}): repair it.")
     try:
         info = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         version = info["version"]

@@ -67,10 +67,16 @@ def fails(bpy: Any) -> str:
     return message
 
 
-def is_usable(bpy: Any) -> None:
-    """After a fault: nothing runs any more, and the next prediction works."""
+def is_ready(bpy: Any) -> None:
+    """After a fault: nothing runs any more, and Predict can be clicked."""
     assert not part("jobs").jobs.running
     assert bpy.ops.lotus.predict.poll()
+    assert not bpy.ops.lotus.cancel.poll()
+
+
+def is_usable(bpy: Any) -> None:
+    """The same, and the next prediction works."""
+    is_ready(bpy)
     settings(bpy)
     assert bpy.ops.lotus.predict() == {"FINISHED"}
     assert bpy.context.scene.lotus.image.lotus.depth is not None

