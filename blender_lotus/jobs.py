@@ -48,6 +48,10 @@ class Jobs:
         """Make a run the current one."""
         self.run, self.message, self.notes, self.log = run, "", [], ""
 
+    def refuse(self, message: str) -> None:
+        """Show why a run could not begin."""
+        self.message, self.notes, self.log = message, [], ""
+
     def step(self) -> bool:
         """Go on with the current run; False when it has ended (or was stopped)."""
         if self.run is None:

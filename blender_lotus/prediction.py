@@ -52,9 +52,13 @@ class PredictionRun:
         self._folder = storage.workspace(self._place)
         try:
             self._frames = self._sources(photo, settings)
-        except BaseException:
+        except LotusError:
             self._clean()
             raise
+        except OSError as error:
+            self._clean()
+            reason = error.strerror or "the disk is full"  # which numpy tells in numbers of its own
+            raise LotusError(f"{self._folder.parent} cannot take the photo ({reason}): free some space.") from None
         self._work = self._all_frames() if photo.source == "SEQUENCE" else self._still()
 
     def step(self) -> bool:

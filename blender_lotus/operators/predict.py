@@ -72,6 +72,7 @@ class ModalRun:
         try:
             self.start(context)
         except LotusError as error:
+            jobs.refuse(str(error))
             self.report({"ERROR"}, str(error))
             return None
         return jobs.run

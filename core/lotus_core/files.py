@@ -28,7 +28,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        reason = error.strerror or str(error)
+        # numpy tells of a full disk by "9 requested and 3 written", without the system's reason.
+        reason = error.strerror or ("the disk is full" if "requested and" in str(error) else str(error))
         raise LotusError(f"Cannot write {target}: {reason}; free some space or choose another place.") from error
     finally:
         with suppress(OSError):
