@@ -262,3 +262,36 @@ def test_flicker_is_the_change_where_the_picture_stays() -> None:
     ramp = np.tile(np.linspace(0, 1, 30, dtype=np.float32), (20, 1))
     shifted, inside = warp(ramp, np.full((20, 30, 2), (2, 0), np.float32))
     assert np.abs(shifted - (ramp + 2 / 29))[inside].max() < 1e-5
+
+
+def test_radiance_pictures_are_read_as_light(tmp_path: Path) -> None:
+    from lotus_core.batch.plates import read_plate
+
+    light = np.zeros((32, 48, 3), np.float32) + np.array([2.0, 0.5, 0.125], np.float32)
+    light[:16] *= 100
+    with av.open(str(tmp_path / "probe.hdr"), "w", format="image2") as container:
+        stream = container.add_stream("hdr", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "gbrpf32le"
+        for packet in [*stream.encode(av.VideoFrame.from_ndarray(light, format="gbrpf32le")), *stream.encode()]:
+            container.mux(packet)
+    assert read_plate(tmp_path / "probe.hdr") == pytest.approx(light, rel=1 / 64)  # a shared exponent keeps 8 bits
+
+
+def test_a_terminated_batch_ends_in_order_and_goes_on(
+    shots: tuple[list[np.ndarray], list[np.ndarray]], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    for index in range(40):
+        Image.fromarray(shots[0][index % 6]).save(tmp_path / f"photo{index}.png")
+    out = tmp_path / "out"
+    argv = [sys.executable, "-m", "lotus_core", "batch", str(tmp_path / "photo*.png"), str(out)]
+    argv += ["--model", checkpoints["depth"], "--threads", "1", "--quiet"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not times_done(out):
+            time.sleep(0.002)
+        process.terminate()
+        told = process.communicate()[1]
+    assert (process.returncode, told) in ((130, "lotus: stopped\n"), (0, ""))  # 0: it was done already
+    assert set(manifest(out)["items"]) == set(times_done(out))
+    assert batch(tmp_path / "photo*.png", out, checkpoints["depth"]) == 0
+    assert len(times_done(out)) == 40
+    assert set(times_done(out).values()) == {1}

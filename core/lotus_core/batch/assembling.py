@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -154,6 +155,7 @@ class _ClipSink:
         self._numbers = item.numbers
         largest = max(item.numbers, default=0)
         self._digits = max(4, len(str(largest)))
+        self._previews = settings.previews and find_spec("av") is not None  # sequences need no PyAV otherwise
         self._videos: dict[str, VideoWriter] = {}
         self._scales: dict[str, float] = {}
 
@@ -164,7 +166,7 @@ class _ClipSink:
         else:
             number = self._numbers[index] if self._numbers else index + 1
             values.save(self._folder / f"{self._stem}_{name}.{number:0{self._digits}d}.{self._settings.format}")
-        if self._settings.previews:
+        if self._previews:
             video = self._video(f"{self._stem}_{name}_preview{PREVIEW.suffix}", PREVIEW, {})
             video.write(self._preview(name, values))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,9 +113,12 @@ def run(args: argparse.Namespace) -> None:
     from ..batch.run import run as run_batch
     from ..batch.settings import Settings
     from ..batch.sharding import parse_shard
+    from ..batch.video import require_av
 
     check_fast(args)
     check_destination(args.source, args.destination)
+    if args.video:
+        require_av()
     shards = args.task if args.task in SHARDS else None
     if (shards is None) == args.source.endswith(".toml"):
         raise LotusError(f"--task {' and '.join(SHARDS)} are made of a training config (.toml), and maps of pictures.")
@@ -145,6 +149,9 @@ def run(args: argparse.Namespace) -> None:
 @contextmanager
 def _stop_on_terminate() -> Iterator[None]:
     """SIGTERM, which schedulers send before they kill, ends a batch as Ctrl-C does: in order."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
 
     def stop(number: int, frame: object) -> None:
         raise Cancelled
