@@ -9,6 +9,7 @@ otherwise than its flow says or really changes is taken from this frame alone. A
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import uniform_filter
 
 from ..maps.normals import normalize
 from ..maps.resample import resize
@@ -36,7 +37,9 @@ class Smoother:
             moved, inside = warp(self._last, flow_at(motion.flow, height, width))
             change = moved - values
             size = np.abs(change) if values.ndim == 2 else np.linalg.norm(change, axis=2)
-            same = np.exp(-((resize(motion.difference, height, width) / np.float32(SAME_BRIGHTNESS)) ** 2))
+            # Over a few pixels, so that the weight has no grain of its own.
+            difference = resize(uniform_filter(motion.difference, 5), height, width)
+            same = np.exp(-((difference / np.float32(SAME_BRIGHTNESS)) ** 2))
             weight = self._strength * same * np.exp(-((size / np.float32(SAME_VALUE)) ** 2)) * inside
             values = values + change * (weight if values.ndim == 2 else weight[..., None])
             if values.ndim == 3:
