@@ -32,6 +32,7 @@ class LotusDepth(io.ComfyNode):
                 "controlnet depth",
                 "z depth",
             ],
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 *model_and_image(),
                 seed_input(),
@@ -88,7 +89,7 @@ class LotusDepth(io.ComfyNode):
                 mask = valid[number].numpy()
             raw.append(Depth(values[number].numpy(), depth.space, mask))
 
-        predict_each(model, frames, Settings(**settings), predict, keep)
+        predict_each(model, frames, Settings(**settings), cls.hidden.unique_id, predict, keep)
         white_is_near = model.model.info.space == "disparity"
         shown = values if white_is_near == (near == "white") else 1 - values
         grey = stretched(shown, valid, range)

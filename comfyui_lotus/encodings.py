@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
     from lotus_core.predict import EncodedImage
 
 Key = tuple[str, ...]
+CAPACITY = 256 * 2**20  # bytes; at 768 pixels latents take 150 kB a frame in float32
 
 
 class EncodingCache:
-    """The least recently used encodings are dropped once those kept hold more than `capacity` bytes.
+    """The least recently used encodings are dropped once those kept hold more than `capacity` bytes, on the CPU."""
 
-    Latents are kept on the CPU: at 768 pixels 150 kB a frame in float32.
-    """
-
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
         self._kept: OrderedDict[Key, EncodedImage] = OrderedDict()
         self._bytes = 0
@@ -45,17 +44,27 @@ class EncodingCache:
         return len(self._kept)
 
 
-ENCODINGS = EncodingCache(256 * 2**20)
+# Encoder → its encodings, which live as long as a model that has it: unloading frees them as well.
+_CACHES: WeakValueDictionary[str, EncodingCache] = WeakValueDictionary()
+
+
+def cache_for(model: LotusModel) -> EncodingCache:
+    """The cache that all models with the same encoder share. Whoever asks keeps it."""
+    from lotus_core.encoding import encoder_digest
+
+    digest = str(encoder_digest(model))
+    cache = _CACHES.get(digest)
+    if cache is None:
+        cache = _CACHES[digest] = EncodingCache()
+    return cache
 
 
 def key_of(frame: np.ndarray, model: LotusModel, device: str, resolution: int | None) -> Key:
-    """What an encoding depends on: the picture, the encoder's weights, and how the picture is laid out for it."""
-    from lotus_core.encoding import encoder_digest
-
+    """What an encoding depends on beside the encoder: the picture, and how it is laid out for it."""
     digest = hashlib.blake2b(np.ascontiguousarray(frame).data, digest_size=16).hexdigest()
     longest = model.info.resolution if resolution is None else resolution
     layout = f"{longest} of multiples of {model.multiple}"
-    return (digest, "×".join(map(str, frame.shape)), str(encoder_digest(model)), device, layout)
+    return (digest, "×".join(map(str, frame.shape)), device, layout)
 
 
 def _bytes_of(encoded: EncodedImage) -> int:

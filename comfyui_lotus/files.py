@@ -21,6 +21,10 @@ AUTOMATIC = "automatic"
 TAESD = re.compile(r"taesd(_decoder)?\.safetensors")  # that of SD 1 and 2, not taesdxl
 MODEL_KINDS = ("lotus",)
 
+if "geometry_estimation" not in folder_paths.folder_names_and_paths:  # as in ComfyUI 0.3.64; 0.30 knows it
+    place = os.path.join(folder_paths.models_dir, "geometry_estimation")
+    folder_paths.folder_names_and_paths["geometry_estimation"] = ([place], {SUFFIX})
+
 
 def model_choices() -> list[str]:
     """Embedded names first, then local files and folders as "<model folder>/<path in it>", then hub ids."""

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 import comfy.model_management as mm
 import comfy.model_patcher
 import torch
+from torch.overrides import TorchFunctionMode
 
 from lotus_core.errors import LotusError
 
+from .encodings import cache_for
+
 if TYPE_CHECKING:
     from lotus_core import LotusModel, LotusPredictor
+
+LONG = {torch.conv2d, torch.nn.functional.linear, torch.nn.functional.scaled_dot_product_attention}
 
 
 class LoadedLotus:
@@ -22,6 +27,7 @@ class LoadedLotus:
     Attributes:
         model: the LotusModel; its weights lie wherever ComfyUI has put them.
         patcher: ComfyUI's handle on it (the name is what ComfyUI itself looks for).
+        encodings: of images, shared with other models that have the same encoder.
     """
 
     def __init__(self, model: LotusModel) -> None:
@@ -29,7 +35,7 @@ class LoadedLotus:
         self.patcher = comfy.model_patcher.ModelPatcher(
             model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
         )
-        _stop_between_layers(model)
+        self.encodings = cache_for(model)
 
     @contextlib.contextmanager
     def running(self, memory_required: int, at_once: int) -> Iterator[LotusPredictor]:
@@ -47,7 +53,8 @@ class LoadedLotus:
         try:
             if lent:
                 self.model.to(device)
-            yield LotusPredictor(self.model, max_batch=at_once)
+            with _Interruptible():
+                yield LotusPredictor(self.model, max_batch=at_once)
         finally:
             if lent:
                 self.model.to(self.patcher.offload_device)
@@ -85,12 +92,10 @@ def _same_device(one: torch.device, other: torch.device) -> bool:
     return (one.type, one.index or 0) == (other.type, other.index or 0)
 
 
-def _stop_between_layers(model: LotusModel) -> None:
-    """Let ComfyUI's cancel button stop the network between two layers; a whole pass can take a minute on a CPU."""
+class _Interruptible(TorchFunctionMode):
+    """Lets ComfyUI's cancel button stop the network between two layers; a whole pass can take a minute on a CPU."""
 
-    def poll(*_: Any) -> None:
-        mm.throw_exception_if_processing_interrupted()
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_pre_hook(poll)
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in LONG:
+            mm.throw_exception_if_processing_interrupted()
+        return func(*args, **(kwargs or {}))

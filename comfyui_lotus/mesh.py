@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io as python_io
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,15 +12,11 @@ from lotus_core.errors import LotusError
 
 from .dependencies import importing
 from .frames import Frames
+from .meshes import CameraType, GlbType, MeshType, camera_info, glb_file, mesh_value
 from .schema import ADVANCED, DepthType, NormalType, UncertaintyType, schema
 
 if TYPE_CHECKING:
     from lotus_core import Depth, Normals, Uncertainty
-    from lotus_core.geometry import Scene
-
-MeshType = io.Custom("MESH")
-GlbType = io.Custom("FILE_3D_GLB")
-CameraType = io.Custom("LOAD3D_CAMERA")
 
 
 class LotusMesh(io.ComfyNode):
@@ -189,7 +182,7 @@ class LotusMesh(io.ComfyNode):
             None if uncertainty is None else _of_frame(uncertainty, frame, "uncertainty"),
             options,
         )
-        return io.NodeOutput(_mesh(scene), _glb(scene), _camera(scene))
+        return io.NodeOutput(mesh_value(scene), glb_file(scene), camera_info(scene))
 
 
 def _of_frame(maps: list[Any], frame: int, name: str) -> Any:
@@ -211,43 +204,3 @@ def _keep(mask: torch.Tensor, frame: int, size: tuple[int, int]) -> np.ndarray:
     if tuple(chosen.shape) != size:
         chosen = torch.nn.functional.interpolate(chosen[None, None], size, mode="bilinear")[0, 0]
     return (chosen > 0.5).numpy()
-
-
-def _mesh(scene: Scene) -> Any:
-    """ComfyUI's MESH: a batch of one, texture coordinates with v down as glTF has them."""
-    mesh = scene.mesh
-    fields: dict[str, Any] = {
-        "vertices": torch.from_numpy(mesh.vertices)[None],
-        "faces": torch.from_numpy(mesh.triangles().astype(np.int64))[None],
-    }
-    if mesh.uvs is not None and scene.photo is not None:
-        down = np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], axis=1).astype(np.float32)
-        fields["uvs"] = torch.from_numpy(down)[None]
-        fields["texture"] = torch.from_numpy(scene.photo.astype(np.float32) / 255)[None]
-    from comfy_api.latest import Types
-
-    return Types.MESH(**fields)
-
-
-def _glb(scene: Scene) -> Any:
-    from comfy_api.latest import Types
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "scene.glb"
-        scene.save(path)
-        return Types.File3D(python_io.BytesIO(path.read_bytes()), "glb")
-
-
-def _camera(scene: Scene) -> dict[str, Any]:
-    """Where the photo was taken from, as Preview 3D's camera_info: at the origin, looking along −z."""
-    vertices = scene.mesh.vertices
-    centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-    info: dict[str, Any] = {
-        "position": {"x": 0.0, "y": 0.0, "z": 0.0},
-        "target": {"x": 0.0, "y": 0.0, "z": float(centre[2])},
-        "zoom": 1,
-        "cameraType": "perspective",
-    }
-    if scene.camera is not None:
-        info["fov"] = scene.camera.vertical_fov_deg
-    return info

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.model_management as mm
 import comfy.utils
+from server import PromptServer
 
-from .encodings import ENCODINGS, key_of
+from .encodings import key_of
 from .frames import Frames
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from .handle import LoadedLotus
 
 Map = TypeVar("Map")
-LIVE_FEATURES = 7  # full-resolution feature maps alive at once at the decoder's peak; 6.1 to 6.3 were measured
 PROGRESS_STEPS = 1000  # of ComfyUI's bar for one node
 
 
@@ -52,14 +52,17 @@ def predict_each(
     loaded: LoadedLotus,
     frames: Frames,
     settings: Settings,
+    node_id: str,
     predict: Callable[..., Map],
     keep: Callable[[int, Map], None],
 ) -> None:
     """Predict a map of every frame and hand it to `keep` with the frame's number, one after the other.
 
     predict(predictor, image, index=…, resolution=…, seed=…, progress=…, cancel=…) calls one of LotusPredictor's
-    methods. Raises ComfyUI's own interruption between two layers when the user cancels.
+    methods; what it notes, such as that memory ran out, is shown on the node. Raises ComfyUI's own interruption between
+    two layers when the user cancels.
     """
+    told: list[str] = []
     bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
     with loaded.running(memory_estimate(loaded, frames, settings), settings.chunk_size) as predictor:
         for number in range(len(frames)):
@@ -71,6 +74,10 @@ def predict_each(
             image = _encoded(predictor, loaded, frames, number, settings)
             index = 0 if settings.shared_noise else number
             keep(number, predict(predictor, image, index=index, progress=progress, **settings.arguments()))
+            for note in predictor.notes:
+                if note not in told:
+                    told.append(note)
+                    PromptServer.instance.send_progress_text("\n".join(told), node_id)
 
 
 def _encoded(predictor: LotusPredictor, loaded: LoadedLotus, frames: Frames, number: int, settings: Settings) -> Any:
@@ -80,17 +87,22 @@ def _encoded(predictor: LotusPredictor, loaded: LoadedLotus, frames: Frames, num
         return frame
     resolution = settings.network_resolution
     key = key_of(frame, loaded.model, str(loaded.patcher.load_device), resolution)
-    return ENCODINGS.get(key, lambda: predictor.encode(frame, resolution))
+    return loaded.encodings.get(key, lambda: predictor.encode(frame, resolution))
 
 
 def memory_estimate(loaded: LoadedLotus, frames: Frames, settings: Settings) -> int:
     """Bytes that a pass takes beside the weights."""
-    from lotus_core.framing import Frame
+    from lotus_core.memory import estimate_bytes
 
-    model = loaded.model
     height, width = frames.array(0).shape[:2]
-    resolution = settings.network_resolution
-    frame = Frame.of(height, width, model.info.resolution if resolution is None else resolution, model.multiple)
-    widest = max(model.vae.config.block_out_channels[:2])
-    size = next(model.vae.parameters()).element_size()
-    return frame.padded_height * frame.padded_width * widest * LIVE_FEATURES * size * settings.chunk_size
+    return estimate_bytes(
+        loaded.model,
+        height,
+        width,
+        settings.chunk_size,
+        resolution=settings.network_resolution,
+        tile=settings.tile or None,
+        decoder=settings.decoder,  # type: ignore[arg-type]
+        at_once=settings.chunk_size,
+        memory=loaded.model.memory,
+    )

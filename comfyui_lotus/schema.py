@@ -12,6 +12,9 @@ ADVANCED = {
     "advanced": True
 }  # as extra_dict: ComfyUI 0.3.64 passes it to the front end too, but has no argument for it
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
+# Offered, but not started with: a rerun is to find its results cached. Front ends that come with a ComfyUI without the
+# name refuse a node with anything but True here.
+SEED_CONTROL: Any = "fixed" if hasattr(io, "ControlAfterGenerate") else True
 
 LotusModelType = io.Custom("LOTUS_MODEL")  # handle.LoadedLotus
 DepthType = io.Custom("LOTUS_DEPTH")  # list[lotus_core.Depth], one for each frame
@@ -43,7 +46,7 @@ def seed_input() -> Any:
         default=0,
         min=0,
         max=MAX_SEED,
-        control_after_generate="fixed",  # offered, but not started with: a rerun is to find its results cached
+        control_after_generate=SEED_CONTROL,
         tooltip="Noise of generative models (Lotus-G). Lotus-D models take none: any seed gives the same map.",
     )
 

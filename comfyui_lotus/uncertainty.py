@@ -37,6 +37,7 @@ class LotusUncertainty(io.ComfyNode):
             description="How much each pixel's depth or normal depends on the noise. Needs a generative model"
             " (Lotus-G).",
             search_aliases=["confidence", "standard deviation", "variance", "uncertainty map", "ensemble"],
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 *model_and_image(),
                 seed_input(),
@@ -110,7 +111,7 @@ class LotusUncertainty(io.ComfyNode):
             valid[number] = torch.from_numpy(mean.valid if isinstance(mean, Normals) else mean.mask)
             raw.append(Uncertainty(std, mean, found.samples, found.unit))
 
-        predict_each(model, frames, Settings(**settings), predict, keep)
+        predict_each(model, frames, Settings(**settings), cls.hidden.unique_id, predict, keep)
         grey = stretched(values, valid, range)
         uncertain = (values > threshold) & valid
         picture = grey[..., None].repeat(1, 1, 1, 3)
