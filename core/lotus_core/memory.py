@@ -152,26 +152,30 @@ def take_less(model: LotusModel) -> None:
         model.offload()
 
 
-def with_retry(model: LotusModel, work: Callable[[], Result], notes: list[str]) -> Result:
-    """`work()`; where memory runs out, once more with less of it (`take_less`), which stays.
+def with_retry(
+    model: LotusModel, work: Callable[[], Result], notes: list[str], fewer: Callable[[], str | None] = lambda: None
+) -> Result:
+    """`work()`; where memory runs out, again after each `fewer()` that says what it did about it, and at last with less
+    of everything (`take_less`), which stays.
 
-    `notes` receives a sentence about it, which is also a MemoryNotice. Raises LotusError when it still is not enough.
+    `notes` receives a sentence about each, which is also a MemoryNotice. Raises LotusError when nothing helps.
     """
-    try:
-        return work()
-    except (MemoryError, RuntimeError) as error:
-        if not ran_out(error):
-            raise
-        if model.memory == "least":
-            raise LotusError(NOT_ENOUGH) from None
-    # Not inside `except`: until here the error's traceback kept the failed attempt's tensors alive.
-    take_less(model)
-    free_caches()
-    note = "Memory ran out; the prediction was repeated in smaller pieces, which takes longer."
-    notes.append(note)
-    warnings.warn(MemoryNotice(note), stacklevel=2)
-    with memory_as_lotus_error():
-        return work()
+    while True:
+        try:
+            return work()
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            if model.memory == "least":
+                raise LotusError(NOT_ENOUGH) from None
+        # Not inside `except`: until here the error's traceback kept the failed attempt's tensors alive.
+        note = fewer()
+        if note is None:
+            take_less(model)
+            note = "Memory ran out; the prediction was repeated in smaller pieces, which takes longer."
+        free_caches()
+        notes.append(note)
+        warnings.warn(MemoryNotice(note), stacklevel=2)
 
 
 @contextmanager

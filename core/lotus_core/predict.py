@@ -56,8 +56,8 @@ class LotusPredictor:
 
     They raise LotusError for unusable images and arguments, and Cancelled.
 
-    Where memory runs out, an image is predicted once more in smaller pieces, which the model then keeps to
-    (`memory.with_retry`); LotusError where that does not help.
+    Where memory runs out, an image is predicted again with half as many samples at once, down to one, then in smaller
+    pieces, which the model keeps to (`memory.with_retry`); LotusError where that does not help.
 
     Attributes:
         notes: sentences about the last call that its caller should know, such as that memory ran out.
@@ -269,7 +269,8 @@ class LotusPredictor:
         with torch.no_grad():
             for number, image in enumerate(todo):
                 steps = Steps(steps_each, part(progress, number, len(todo)), cancel)
-                results.append(with_retry(self.model, partial(predict, image, index + number, steps), self.notes))
+                work = partial(predict, image, index + number, steps)
+                results.append(with_retry(self.model, work, self.notes, self._halve_batch))
         Steps(0, progress).finish()
         return results[0] if many is None else results
 
@@ -308,6 +309,13 @@ class LotusPredictor:
                 yield frame.from_network((decoded / 2 + 0.5).clamp(0, 1)).mean(dim=1)
             else:
                 yield frame.from_network((decoded / 2 + 0.5).clamp(0, 1))[0].clamp(0, 1)
+
+    def _halve_batch(self) -> str | None:
+        """What is said about it; None where one sample runs at once already."""
+        if (self._max_batch or 1) == 1:
+            return None
+        before, self._max_batch = self._max_batch, cast(int, self._max_batch) // 2
+        return f"Memory ran out; the prediction went on with {self._max_batch} instead of {before} samples at once."
 
     def _compare_decoders(self, latents: torch.Tensor) -> None:
         self.fast_decoder_psnr = decoder_psnr(self.model, centre(latents[:1]))

