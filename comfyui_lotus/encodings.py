@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     from lotus_core import LotusModel
-    from lotus_core.predict import EncodedImage
+    from lotus_core.encoding import Encoded
 
 Key = tuple[str, ...]
 CAPACITY = 256 * 2**20  # bytes; at 768 pixels latents take 150 kB a frame in float32
@@ -24,16 +25,15 @@ class EncodingCache:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
-        self._kept: OrderedDict[Key, EncodedImage] = OrderedDict()
+        self._kept: OrderedDict[Key, Encoded] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: Key, encode: Callable[[], EncodedImage]) -> EncodedImage:
+    def get(self, key: Key, encode: Callable[[], Encoded]) -> Encoded:
         """The encoding kept under `key`, else what `encode` gives."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        encoded = encode()
-        encoded = replace(encoded, latents=encoded.latents.cpu())
+        encoded = _on_cpu(encode())
         self._kept[key] = encoded
         self._bytes += _bytes_of(encoded)
         while self._bytes > self.capacity and len(self._kept) > 1:
@@ -59,14 +59,30 @@ def cache_for(model: LotusModel) -> EncodingCache:
     return cache
 
 
-def key_of(frame: np.ndarray, model: LotusModel, device: str, resolution: int | None) -> Key:
+def key_of(frame: np.ndarray, model: LotusModel, device: str, resolution: int | None, tile: int) -> Key:
     """What an encoding depends on beside the encoder: the picture, and how it is laid out for it."""
     digest = hashlib.blake2b(np.ascontiguousarray(frame).data, digest_size=16).hexdigest()
     longest = model.info.resolution if resolution is None else resolution
-    layout = f"{longest} of multiples of {model.multiple}"
-    return (digest, "×".join(map(str, frame.shape)), device, layout)
+    # The model's own resolution counts with tiles too: the whole image is seen at it.
+    layout = f"{resolution}, {model.info.resolution}, tiles of {tile}" if tile else str(longest)
+    return (digest, "×".join(map(str, frame.shape)), device, f"{layout}, multiples of {model.multiple}")
 
 
-def _bytes_of(encoded: EncodedImage) -> int:
+def _parts(encoded: Encoded) -> tuple[torch.Tensor, ...]:
+    from lotus_core.encoding import EncodedTiles
+
+    return (encoded.whole.latents, *encoded.tiles) if isinstance(encoded, EncodedTiles) else (encoded.latents,)
+
+
+def _on_cpu(encoded: Encoded) -> Encoded:
+    from lotus_core.encoding import EncodedTiles
+
+    if isinstance(encoded, EncodedTiles):
+        whole = replace(encoded.whole, latents=encoded.whole.latents.cpu())
+        return replace(encoded, whole=whole, tiles=tuple(tile.cpu() for tile in encoded.tiles))
+    return replace(encoded, latents=encoded.latents.cpu())
+
+
+def _bytes_of(encoded: Encoded) -> int:
     mask = 0 if encoded.valid is None else encoded.valid.nbytes
-    return encoded.latents.numel() * encoded.latents.element_size() + mask
+    return sum(part.nbytes for part in _parts(encoded)) + mask

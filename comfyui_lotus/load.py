@@ -21,7 +21,7 @@ from .files import (
     vae_choices,
     vae_path,
 )
-from .schema import ADVANCED, LotusModelType, schema
+from .schema import LotusModelType, advanced, schema
 
 PRECISIONS = {"auto": None, "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 MEANINGS: dict[str, dict[str, Any]] = {
@@ -55,27 +55,30 @@ class LoadLotus(io.ComfyNode):
                     default="auto",
                     tooltip="auto: fp16 where the GPU is good at it, else fp32.",
                 ),
-                io.Combo.Input(
-                    "vae",
-                    options=vae_choices(),
-                    default=AUTOMATIC,
-                    extra_dict=ADVANCED,
-                    tooltip="Only for a U-Net file without VAE. automatic: the Stable Diffusion VAE in models/vae.",
+                advanced(
+                    io.Combo.Input(
+                        "vae",
+                        options=vae_choices(),
+                        default=AUTOMATIC,
+                        tooltip="Only for a U-Net file without VAE. automatic: the Stable Diffusion VAE in models/vae.",
+                    )
                 ),
-                io.Combo.Input(
-                    "fast_decoder",
-                    options=fast_decoder_choices(),
-                    default=AUTOMATIC,
-                    extra_dict=ADVANCED,
-                    tooltip="The small decoder that the other nodes use where their decoder is set to fast. automatic:"
-                    " the one that belongs to the model.",
+                advanced(
+                    io.Combo.Input(
+                        "fast_decoder",
+                        options=fast_decoder_choices(),
+                        default=AUTOMATIC,
+                        tooltip="The small decoder that the other nodes use where their decoder is set to fast."
+                        " automatic: the one that belongs to the model.",
+                    )
                 ),
-                io.Combo.Input(
-                    "predicts",
-                    options=list(MEANINGS),
-                    default="automatic",
-                    extra_dict=ADVANCED,
-                    tooltip="Only for a renamed U-Net file, whose name does not say any more what it predicts.",
+                advanced(
+                    io.Combo.Input(
+                        "predicts",
+                        options=list(MEANINGS),
+                        default="automatic",
+                        tooltip="Only for a renamed U-Net file, whose name does not say any more what it predicts.",
+                    )
                 ),
             ],
             outputs=[LotusModelType.Output("model")],

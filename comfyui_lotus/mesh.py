@@ -13,7 +13,7 @@ from lotus_core.errors import LotusError
 from .dependencies import importing
 from .frames import Frames
 from .meshes import CameraType, GlbType, MeshType, camera_info, glb_file, mesh_value
-from .schema import ADVANCED, DepthType, NormalType, UncertaintyType, schema
+from .schema import DepthType, NormalType, UncertaintyType, advanced, schema
 
 if TYPE_CHECKING:
     from lotus_core import Depth, Normals, Uncertainty
@@ -79,49 +79,55 @@ class LotusMesh(io.ComfyNode):
                     max=10_000_000,
                     tooltip="Reduce to so many triangles, most where it is flat. 0: keep all.",
                 ),
-                io.Float.Input(
-                    "sky",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    extra_dict=ADVANCED,
-                    tooltip="Leave out what is less near than this (0 far … 1 near).",
+                advanced(
+                    io.Float.Input(
+                        "sky",
+                        default=0.0,
+                        min=0.0,
+                        max=1.0,
+                        step=0.01,
+                        tooltip="Leave out what is less near than this (0 far … 1 near).",
+                    )
                 ),
-                io.Float.Input(
-                    "max_uncertainty",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.005,
-                    extra_dict=ADVANCED,
-                    tooltip="Leave out what is less certain than this share of the depth range; needs the uncertainty.",
+                advanced(
+                    io.Float.Input(
+                        "max_uncertainty",
+                        default=1.0,
+                        min=0.0,
+                        max=1.0,
+                        step=0.005,
+                        tooltip="Leave out what is less certain than this share of the depth range; needs the"
+                        " uncertainty.",
+                    )
                 ),
-                io.Float.Input(
-                    "base",
-                    default=2.0,
-                    min=0.0,
-                    max=1000.0,
-                    step=0.5,
-                    extra_dict=ADVANCED,
-                    tooltip="relief: thickness of the base, millimetres. 0: an open surface.",
+                advanced(
+                    io.Float.Input(
+                        "base",
+                        default=2.0,
+                        min=0.0,
+                        max=1000.0,
+                        step=0.5,
+                        tooltip="relief: thickness of the base, millimetres. 0: an open surface.",
+                    )
                 ),
-                io.Float.Input(
-                    "relief_height",
-                    default=10.0,
-                    min=0.1,
-                    max=1000.0,
-                    step=0.5,
-                    extra_dict=ADVANCED,
-                    tooltip="relief: height of the nearest point, millimetres; the picture is 100 wide.",
+                advanced(
+                    io.Float.Input(
+                        "relief_height",
+                        default=10.0,
+                        min=0.1,
+                        max=1000.0,
+                        step=0.5,
+                        tooltip="relief: height of the nearest point, millimetres; the picture is 100 wide.",
+                    )
                 ),
-                io.Int.Input(
-                    "frame",
-                    default=0,
-                    min=0,
-                    max=100_000,
-                    extra_dict=ADVANCED,
-                    tooltip="Which frame of a batch to mesh.",
+                advanced(
+                    io.Int.Input(
+                        "frame",
+                        default=0,
+                        min=0,
+                        max=100_000,
+                        tooltip="Which frame of a batch to mesh.",
+                    )
                 ),
             ],
             outputs=[

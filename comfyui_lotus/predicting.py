@@ -14,12 +14,17 @@ from .encodings import key_of
 from .frames import Frames
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lotus_core import LotusPredictor
+    from lotus_core.encoding import Encoded
+    from lotus_core.progress import Progress
 
     from .handle import LoadedLotus
 
 Map = TypeVar("Map")
 PROGRESS_STEPS = 1000  # of ComfyUI's bar for one node
+ENCODING = 0.3  # share of a frame's time, about
 
 
 @dataclass(frozen=True)
@@ -64,30 +69,35 @@ def predict_each(
     """
     told: list[str] = []
     bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
+
+    def tell(notes: list[str]) -> None:
+        new = [note for note in notes if note not in told]
+        told.extend(new)
+        if new:
+            PromptServer.instance.send_progress_text("\n".join(told), node_id)
+
     with loaded.running(memory_estimate(loaded, frames, settings), settings.chunk_size) as predictor:
         for number in range(len(frames)):
 
-            def progress(fraction: float, text: str, done: int = number) -> None:
+            def show(fraction: float, done: int = number) -> None:
                 bar.update_absolute(round((done + fraction) / len(frames) * PROGRESS_STEPS), PROGRESS_STEPS)
 
             mm.throw_exception_if_processing_interrupted()
-            image = _encoded(predictor, loaded, frames, number, settings)
+            image = _encoded(predictor, loaded, frames.array(number), settings, lambda f, _: show(f * ENCODING))
+            tell(predictor.notes)
             index = 0 if settings.shared_noise else number
-            keep(number, predict(predictor, image, index=index, progress=progress, **settings.arguments()))
-            for note in predictor.notes:
-                if note not in told:
-                    told.append(note)
-                    PromptServer.instance.send_progress_text("\n".join(told), node_id)
+            given = {"index": index, "progress": lambda f, _: show(ENCODING + f * (1 - ENCODING))}
+            keep(number, predict(predictor, image, **given, **settings.arguments()))
+            tell(predictor.notes)
 
 
-def _encoded(predictor: LotusPredictor, loaded: LoadedLotus, frames: Frames, number: int, settings: Settings) -> Any:
-    """The frame's latents, from the cache where a node has made them before; tiles are encoded one by one."""
-    frame = frames.array(number)
-    if settings.tile:
-        return frame
-    resolution = settings.network_resolution
-    key = key_of(frame, loaded.model, str(loaded.patcher.load_device), resolution)
-    return loaded.encodings.get(key, lambda: predictor.encode(frame, resolution))
+def _encoded(
+    predictor: LotusPredictor, loaded: LoadedLotus, frame: np.ndarray, settings: Settings, progress: Progress
+) -> Encoded:
+    """The frame's latents, from the cache where a node has made them before."""
+    resolution, tile = settings.network_resolution, settings.tile
+    key = key_of(frame, loaded.model, str(loaded.patcher.load_device), resolution, tile)
+    return loaded.encodings.get(key, lambda: predictor.encode(frame, resolution, tile=tile, progress=progress))
 
 
 def memory_estimate(loaded: LoadedLotus, frames: Frames, settings: Settings) -> int:

@@ -8,9 +8,6 @@ from typing import Any
 from comfy_api.latest import io
 
 CATEGORY = "Lotus"
-ADVANCED = {
-    "advanced": True
-}  # as extra_dict: ComfyUI 0.3.64 passes it to the front end too, but has no argument for it
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 # Offered, but not started with: a rerun is to find its results cached. Front ends that come with a ComfyUI without the
 # name refuse a node with anything but True here.
@@ -25,7 +22,16 @@ UncertaintyType = io.Custom("LOTUS_UNCERTAINTY")  # list[lotus_core.Uncertainty]
 def schema(**fields: Any) -> io.Schema:
     """An io.Schema without those fields that this ComfyUI does not know (search_aliases came after 0.3.64)."""
     known = {field.name for field in dataclasses.fields(io.Schema)}
+    for output in fields["outputs"]:
+        # ComfyUI 0.3.64 takes no output with the id of an input, and shows only what is called display_name.
+        output.display_name, output.id = output.display_name or output.id, None
     return io.Schema(category=CATEGORY, **{name: value for name, value in fields.items() if name in known})
+
+
+def advanced(given: Any) -> Any:
+    """An input that the front end hides at first. Not by an argument: ComfyUI 0.3.64 has none for it on any widget."""
+    given.extra_dict = {"advanced": True}
+    return given
 
 
 def model_and_image() -> list[Any]:
@@ -77,30 +83,35 @@ def running_inputs() -> list[Any]:
             tooltip="On: every frame sees the same noise, so a frame's map does not depend on its place in the batch"
             " and video flickers less. Off: new noise for every frame.",
         ),
-        io.Int.Input(
-            "chunk_size",
-            default=1,
-            min=1,
-            max=64,
-            extra_dict=ADVANCED,
-            tooltip="How many samples of a frame the network takes at once. More is faster on a GPU and takes more"
-            " memory. Frames pass one after the other, so that a frame in a batch gives exactly what it gives alone.",
+        advanced(
+            io.Int.Input(
+                "chunk_size",
+                default=1,
+                min=1,
+                max=64,
+                tooltip="How many samples of a frame the network takes at once. More is faster on a GPU and takes more"
+                " memory; where it runs out, the number is halved. Frames pass one after the other, so that a frame in"
+                " a batch gives exactly what it gives alone.",
+            )
         ),
-        io.Int.Input(
-            "tile",
-            default=0,
-            min=0,
-            max=4096,
-            step=64,
-            extra_dict=ADVANCED,
-            tooltip="0: the image passes the network whole. Else it is worked on at its own size in tiles of so many"
-            " pixels, which fit to a pass of the whole image: more detail for large images.",
+        advanced(
+            io.Int.Input(
+                "tile",
+                default=0,
+                min=0,
+                max=4096,
+                step=64,
+                tooltip="0: the image passes the network whole. Else an image larger than the model's own resolution is"
+                " worked on in tiles of so many pixels (768, say) as well, at its own size or the resolution above:"
+                " more detail, in the memory of one tile.",
+            )
         ),
-        io.Combo.Input(
-            "decoder",
-            options=["exact", "fast"],
-            default="exact",
-            extra_dict=ADVANCED,
-            tooltip="fast: the small decoder chosen in Load Lotus; less exact.",
+        advanced(
+            io.Combo.Input(
+                "decoder",
+                options=["exact", "fast"],
+                default="exact",
+                tooltip="fast: the small decoder chosen in Load Lotus; less exact.",
+            )
         ),
     ]

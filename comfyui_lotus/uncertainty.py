@@ -13,8 +13,8 @@ from .handle import LoadedLotus
 from .predicting import Settings, predict_each
 from .ranges import RANGES, stretched
 from .schema import (
-    ADVANCED,
     UncertaintyType,
+    advanced,
     model_and_image,
     resolution_input,
     running_inputs,
@@ -52,13 +52,15 @@ class LotusUncertainty(io.ComfyNode):
                     tooltip="Pixels above it become white in the mask. In units of the raw image: a share of the depth"
                     " range, or of 180 degrees for normals (0.05 = 9 degrees).",
                 ),
-                io.Combo.Input(
-                    "range",
-                    options=list(RANGES),
-                    default="per image, 2-98 %",
-                    extra_dict=ADVANCED,
-                    tooltip="What becomes black and white in the image. raw: standard deviation in units of the depth"
-                    " range, or mean angle / 180 degrees. The mask and the uncertainty output are not affected.",
+                advanced(
+                    io.Combo.Input(
+                        "range",
+                        options=list(RANGES),
+                        default="per image, 2-98 %",
+                        tooltip="What becomes black and white in the image. raw: standard deviation in units of the"
+                        " depth range, or mean angle / 180 degrees. The mask and the uncertainty output are not"
+                        " affected.",
+                    )
                 ),
                 *running_inputs(),
             ],
