@@ -126,16 +126,20 @@ def peak_bytes(server: Server) -> int:
 def side(name: str, weights: Path, work: Path, size: tuple[int, int], rounds: int) -> dict[str, Any]:
     """Times and memory of one side; its map of the first photo goes to WORK/<name>.npy."""
     with server_with(weights, work, name) as server:
-        seconds = []
+        seconds, busy = [], []
+        process = psutil.Process(server.process.pid)
         for turn in range(rounds + 1):
             graph = GRAPHS[name](put_photo(server, *size, turn))
+            before = sum(process.cpu_times()[:2])
             seconds.append(seconds_of(server.client.run(graph, timeout=1200)))
-            print(f"{name}, prompt {turn}: {seconds[-1]:.1f} s", flush=True)
+            busy.append(sum(process.cpu_times()[:2]) - before)
+            print(f"{name}, prompt {turn}: {seconds[-1]:.1f} s, {busy[-1]:.1f} s of a core", flush=True)
             if turn == 0:
                 np.save(work / f"{name}.npy", graphs.saved(server.base, name)["tensor"][0])
         return {
             "first": seconds[0],
             "next": min(seconds[1:], default=None),
+            "next_cpu": min(busy[1:], default=None),
             "peak": peak_bytes(server),
             "wired": wired(graph),
             "size": list(size),
@@ -205,6 +209,7 @@ def report(work: Path) -> str:
         for word, key, unit in (
             ("seconds of the first prompt, loading included", "first", 1.0),
             ("seconds of another photo", "next", 1.0),
+            ("the same in seconds of a core, which other programs disturb less", "next_cpu", 1.0),
             ("peak memory of the server, GB", "peak", 1e9),
             ("nodes between photo and map", "wired", 1),
         ):
