@@ -16,6 +16,7 @@ NEEDED = {
     "trimesh": "4.4",
     "OpenEXR": "3.3",
     "tqdm": "4.66",
+    "fast_simplification": "0.2",
 }
 
 

@@ -48,16 +48,13 @@ class LoadedLotus:
 
         mm.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)
         device = self.patcher.load_device
-        # --novram loads nothing, whatever is asked for. Layers that ComfyUI does not cast cannot run from two devices.
-        lent = not all(_same_device(tensor.device, device) for tensor in self.model.parameters())
-        try:
-            if lent:
-                self.model.to(device)
-            with _Interruptible():
-                yield LotusPredictor(self.model, max_batch=at_once)
-        finally:
-            if lent:
-                self.model.to(self.patcher.offload_device)
+        # --novram loads nothing, whatever is asked for, and a model that memory ran out for keeps its weights on the
+        # CPU: then each layer's come to the device while it computes.
+        if self.model.offloaded or not all(_same_device(one.device, device) for one in self.model.parameters()):
+            self.model.prompt_embeds = self.model.prompt_embeds.to(device)
+            self.model.offload()
+        with _Interruptible():
+            yield LotusPredictor(self.model, max_batch=at_once)
 
     @property
     def name(self) -> str:

@@ -159,6 +159,7 @@ class LotusMesh(io.ComfyNode):
         mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         with importing():
+            import fast_simplification  # noqa: F401  # what target_faces needs
             import trimesh  # noqa: F401  # what writes the GLB file
 
             from lotus_core import Depth

@@ -103,6 +103,19 @@ def test_other_packs_models_stay_and_ours_goes_when_comfyui_unloads(host: Server
     graphs.must_succeed(host.client.run(predicting(host, seed=4)))
 
 
+def test_weights_that_stay_on_the_cpu_give_the_same_map(host: Server) -> None:
+    graph = predicting(host, seed=5)
+    graph["offload"] = {"class_type": "ProbeOffload", "inputs": {"model": ["load", 0]}}
+    graph["depth"]["inputs"]["model"] = ["offload", 0]
+    for _ in range(2):  # and again after ComfyUI unloaded everything
+        graphs.must_succeed(host.client.run(graph))
+        exact = predictor(DEPTH).depth(photo(), seed=5).values
+        assert np.array_equal(graphs.saved(host.base, "host-raw")["values0"], exact)
+        host.client.post("/free", {"unload_models": True})
+        time.sleep(1)
+        graph["depth"]["inputs"]["shared_noise"] = False  # so that it is not cached; a single frame sees the same
+
+
 def test_memory_that_runs_out_is_met_with_fewer_samples_at_once_and_said(host: Server) -> None:
     """A real limit: the process may grow by 500 MB, and 32 samples of 512×768 in one pass need more."""
     large = np.tile(photo(), (6, 6, 1))[:512, :768]

@@ -15,8 +15,9 @@ from .test_predictions import photo, predictor, put
 DEPTH = graphs.DEPTH
 
 
-def test_a_pack_that_owns_the_name_core(tmp_path: Path) -> None:
-    with running_server(tmp_path, packs=("probe", "a_core_hog")) as server:
+def test_a_pack_that_owns_the_name_core_and_a_package_that_is_missing(tmp_path: Path) -> None:
+    missing = {"PROBE_MISSING": "fast_simplification"}
+    with running_server(tmp_path, packs=("probe", "a_core_hog"), environment=missing) as server:
         graph = {
             "hog": {"class_type": "CoreHog", "inputs": {}},
             "load": graphs.load(),
@@ -28,6 +29,12 @@ def test_a_pack_that_owns_the_name_core(tmp_path: Path) -> None:
         assert "a_core_hog" in finished.outputs["hog"]["core"][0]
         found = graphs.saved(server.base, "depth")["tensor"][0, ..., 0]
         assert np.array_equal(found, predictor(DEPTH).depth(photo(), seed=0).values)
+        graph["mesh"] = graphs.mesh("depth", "photo")
+        graph["save mesh"] = graphs.save("mesh", 0, "mesh")
+        failed = server.client.run(graph)
+        assert failed.error["node_id"] == "mesh"
+        assert failed.sentence.startswith("Lotus cannot use the package fast_simplification, found as version ")
+        assert "run `python -m pip install --upgrade fast_simplification` with ComfyUI's Python" in failed.sentence
 
 
 @pytest.mark.parametrize("version", ["0.24.0", "0.31.0"])

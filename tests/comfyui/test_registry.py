@@ -57,3 +57,13 @@ def test_the_registry_accepts_the_project() -> None:
     assert project["tool"]["comfy"]["PublisherId"]
     assert project["tool"]["comfy"]["requires-comfyui"] == ">=0.3.64"
     assert all((ROOT / name).is_file() for name in project["project"]["license-files"])
+
+
+def test_installing_leaves_comfyuis_own_packages_alone() -> None:
+    """requirements.txt names what the nodes import beside them, and nothing that breaks them when it changes."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = {line.split(">=")[0] for line in lines if line and not line.startswith("#")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {line.split(">=")[0] for line in project["dependencies"]}
+    assert wanted == needed - {"torch", "numpy", "pillow"} | {"fast-simplification"}
+    assert not [name for name in wanted if name.startswith(("torch", "numpy", "opencv"))]

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -65,6 +66,8 @@ class ProbeSave:
         if isinstance(value, torch.Tensor):
             arrays["tensor"] = value.detach().cpu().numpy()
             words |= {"dtype": str(value.dtype), "device": str(value.device), "contiguous": value.is_contiguous()}
+        elif isinstance(value, list) and isinstance(value[0], list):
+            arrays["conditioning"] = value[0][0].cpu().numpy()
         elif isinstance(value, list):
             for number, entry in enumerate(value):
                 for field in ("values", "std", "valid"):
@@ -116,6 +119,22 @@ class OtherModel(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(1024, 2048)
+
+
+class ProbeOffload:
+    """A LOTUS_MODEL as it is after memory ran out on a GPU, or with --novram."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("LOTUS_MODEL", {})}}
+
+    RETURN_TYPES = ("LOTUS_MODEL",)
+    FUNCTION = "run"
+    CATEGORY = "probe"
+
+    def run(self, model):
+        model.model.offload()
+        return (model,)
 
 
 class ProbeLimit:
@@ -193,5 +212,8 @@ if os.environ.get("PROBE_DEVICE") == "novram":
     mm.is_device_cpu = lambda device: False
     mm.get_torch_device = lambda: torch.device("cpu:0")
 
-NODES = (ProbeImage, ProbeMask, ProbeSave, ProbeOther, ProbeLimit, ProbeModels)
+if "PROBE_MISSING" in os.environ:
+    sys.modules[os.environ["PROBE_MISSING"]] = None  # importing it fails as if it were not installed
+
+NODES = (ProbeImage, ProbeMask, ProbeSave, ProbeOther, ProbeOffload, ProbeLimit, ProbeModels)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
