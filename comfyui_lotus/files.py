@@ -10,6 +10,7 @@ from pathlib import Path
 import folder_paths
 
 from lotus_core.checkpoints.header import read_header
+from lotus_core.checkpoints.layouts import contents_of
 from lotus_core.checkpoints.registry import PUBLISHED, embedded, embedded_decoders, hub_id
 from lotus_core.errors import LotusError
 
@@ -19,7 +20,6 @@ DIFFUSERS, VAE, FAST = "diffusers", "vae", "vae_approx"
 SUFFIX = ".safetensors"
 AUTOMATIC = "automatic"
 TAESD = re.compile(r"taesd(_decoder)?\.safetensors")  # that of SD 1 and 2, not taesdxl
-MODEL_KINDS = ("lotus",)
 
 if "geometry_estimation" not in folder_paths.folder_names_and_paths:  # as in ComfyUI 0.3.64; 0.30 knows it
     place = os.path.join(folder_paths.models_dir, "geometry_estimation")
@@ -37,11 +37,11 @@ def local_models() -> dict[str, str]:
     for folder in FOLDERS:
         for name in _files(folder):
             path = folder_paths.get_full_path(folder, name)
-            if path is not None and _kind(path) in MODEL_KINDS:
+            if path is not None and _is_lotus(path):
                 found[f"{folder}/{_slashes(name)}"] = path
     for root in _roots(DIFFUSERS):
         for index in sorted(root.glob("**/model_index.json")):
-            if _kind(str(index.parent)) in MODEL_KINDS:
+            if _is_lotus(str(index.parent)):
                 found[f"{DIFFUSERS}/{index.parent.relative_to(root).as_posix()}"] = str(index.parent)
     return found
 
@@ -95,25 +95,28 @@ def fast_decoder_path(choice: str, model: str) -> str | None:
     return next((_required(FAST, name) for name in _files(FAST) if TAESD.fullmatch(Path(name).name)), None)
 
 
-def stamp_of(path: str) -> str:
-    """Changes when the file or folder does; a hub id or a name stays what it is."""
-    return f"{path} {_stamp(path)}"
+def stamp(path: str) -> tuple[int, int]:
+    """Changes when the file or folder does; that of a hub id or a name is always the same."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
-def _kind(path: str) -> str | None:
-    """ "lotus" for a Lotus model's file or folder; read once for each state of it."""
+def _is_lotus(path: str) -> bool:
+    """Whether a file or diffusers folder is a Lotus model's; its header is read once for each state of it."""
     weights = sorted((Path(path) / "unet").glob(f"*{SUFFIX}")) if os.path.isdir(path) else [Path(path)]
-    return "lotus" if weights and _is_lotus(str(weights[0]), *_stamp(str(weights[0]))) else None
+    return bool(weights) and _holds_lotus(str(weights[0]), *stamp(str(weights[0])))
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_lotus(path: str, *_: int) -> bool:
+def _holds_lotus(path: str, *_: int) -> bool:
     try:
-        header = read_header(path)
+        unet = contents_of(read_header(path)).unet
     except LotusError:
         return False
-    entry = next((e for name, e in header.tensors.items() if name.endswith("class_embedding.linear_1.weight")), None)
-    return entry is not None and entry.shape[-1:] == (4,)
+    return unet is not None and unet.is_lotus
 
 
 def _required(folder: str, name: str) -> str:
@@ -139,11 +142,3 @@ def _roots(folder: str) -> list[Path]:
 
 def _slashes(name: str) -> str:
     return name.replace("\\", "/")  # a workflow is to mean the same on Windows
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size

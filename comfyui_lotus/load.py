@@ -10,17 +10,9 @@ from comfy_api.latest import io
 from lotus_core.checkpoints.registry import embedded
 from lotus_core.errors import LotusError
 
+from .bare import host_prompt, meaning_for, vae_for
 from .dependencies import importing
-from .files import (
-    AUTOMATIC,
-    fast_decoder_choices,
-    fast_decoder_path,
-    model_choices,
-    model_path,
-    stamp_of,
-    vae_choices,
-    vae_path,
-)
+from .files import AUTOMATIC, fast_decoder_choices, fast_decoder_path, model_choices, model_path, stamp, vae_choices
 from .schema import LotusModelType, advanced, schema
 
 PRECISIONS = {"auto": None, "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -60,7 +52,8 @@ class LoadLotus(io.ComfyNode):
                         "vae",
                         options=vae_choices(),
                         default=AUTOMATIC,
-                        tooltip="Only for a U-Net file without VAE. automatic: the Stable Diffusion VAE in models/vae.",
+                        tooltip="Only for a U-Net file without VAE. automatic: the model's own, else that of Stable"
+                        " Diffusion in models/vae.",
                     )
                 ),
                 advanced(
@@ -88,9 +81,7 @@ class LoadLotus(io.ComfyNode):
     def validate_inputs(cls, model: str, vae: str, fast_decoder: str) -> bool | str:
         """Our own check of the lists of files, for ComfyUI's answer to a missing file is the whole list."""
         try:
-            model_path(model)
-            if vae != AUTOMATIC:
-                vae_path(vae)
+            vae_for(model_path(model), vae)
             fast_decoder_path(fast_decoder, model)
         except LotusError as error:
             return str(error)
@@ -101,10 +92,11 @@ class LoadLotus(io.ComfyNode):
         """Another file under the same name is another model."""
         try:
             path = model_path(model)
-            parts = [path, vae if vae == AUTOMATIC else vae_path(vae), fast_decoder_path(fast_decoder, model) or ""]
+            parts = [path, vae_for(path, vae) or "", fast_decoder_path(fast_decoder, model) or ""]
         except LotusError as error:
             return str(error)
-        return " ".join(stamp_of(str(embedded().get(part, part))) for part in parts)
+        files = (str(embedded().get(part, part)) for part in parts)
+        return " ".join(f"{file} {stamp(file)}" for file in files)
 
     @classmethod
     def execute(cls, model: str, precision: str, vae: str, fast_decoder: str, predicts: str) -> io.NodeOutput:
@@ -120,7 +112,9 @@ class LoadLotus(io.ComfyNode):
             path,
             "cpu",
             PRECISIONS[precision] or _best_precision(),
-            **MEANINGS[predicts],
+            **meaning_for(path, MEANINGS[predicts]),
+            vae=vae_for(path, vae),
+            prompt_embeds=host_prompt(path),
             fast_decoder=fast_decoder_path(fast_decoder, model),
         )
         loaded.fold()  # a graph only predicts: constants of the single step are computed once
