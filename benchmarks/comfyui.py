@@ -2,7 +2,8 @@
 
     python -m benchmarks.full_size WEIGHTS lotus-depth-d-v1-1.safetensors vae.safetensors
     python -m benchmarks.comfyui WEIGHTS WORK native        # measure one side …
-    python -m benchmarks.comfyui WEIGHTS WORK nodes         # … and the other; each takes some minutes on a CPU
+    python -m benchmarks.comfyui WEIGHTS WORK nodes         # … ours in float32; each takes some minutes on a CPU
+    python -m benchmarks.comfyui WEIGHTS WORK auto          # … and in the precision that Load Lotus takes by itself
     python -m benchmarks.comfyui WEIGHTS WORK interrupt     # how fast the cancel button works at full size
     python -m benchmarks.comfyui WEIGHTS WORK sequence      # 200 frames of 512² with the embedded checkpoint
     python -m benchmarks.comfyui WEIGHTS WORK report        # what was measured, as Markdown
@@ -21,6 +22,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +64,21 @@ def native_graph(photo: str) -> Graph:
         ),
         "decode": _node("VAEDecode", samples=["sample", 0], vae=["vae", 0]),
         "map": _node("ImageInvert", image=["decode", 0]),
-        "save": graphs.save("map", 0, "native"),
+        "save": graphs.save("map", 0, "map"),
     }
 
 
-def our_graph(photo: str) -> Graph:
+def our_graph(photo: str, precision: str = "fp32") -> Graph:
     """Photo, Load Lotus, Lotus Depth."""
     return {
         "photo": _node("LoadImage", image=photo),
-        "model": graphs.load(f"diffusion_models/{UNET}"),
+        "model": graphs.load(f"diffusion_models/{UNET}", precision=precision),
         "map": graphs.depth("model", "photo", resolution=-1),
-        "save": graphs.save("map", 0, "nodes"),
+        "save": graphs.save("map", 0, "map"),
     }
 
 
-GRAPHS = {"native": native_graph, "nodes": our_graph}
+GRAPHS = {"native": native_graph, "nodes": our_graph, "auto": partial(our_graph, precision="auto")}
 
 
 def _node(kind: str, **inputs: Any) -> dict[str, Any]:
@@ -135,7 +137,7 @@ def side(name: str, weights: Path, work: Path, size: tuple[int, int], rounds: in
             busy.append(sum(process.cpu_times()[:2]) - before)
             print(f"{name}, prompt {turn}: {seconds[-1]:.1f} s, {busy[-1]:.1f} s of a core", flush=True)
             if turn == 0:
-                np.save(work / f"{name}.npy", graphs.saved(server.base, name)["tensor"][0])
+                np.save(work / f"{name}.npy", graphs.saved(server.base, "map")["tensor"][0])
         return {
             "first": seconds[0],
             "next": min(seconds[1:], default=None),
@@ -198,31 +200,43 @@ def sequence(work: Path, frames: int = 200) -> dict[str, Any]:
     }
 
 
+def _compared(work: Path, found: dict[str, Any], ours: list[str]) -> list[str]:
+    """Ours against native: a table, and how far the maps are apart."""
+    native = found["native"]
+    height, width = native["size"]
+    words = {"nodes": "ours, float32", "auto": "ours, precision auto"}
+    head = "".join(f" {words[name]} | ratio |" for name in ours)
+    lines = [f"{width}×{height}:", "", f"| | native, float32 |{head}", "|---" * (2 + 2 * len(ours)) + "|"]
+    for row, key, unit in (
+        ("seconds of the first prompt, loading included", "first", 1.0),
+        ("seconds of another photo", "next", 1.0),
+        ("the same in seconds of a core, which other programs disturb less", "next_cpu", 1.0),
+        ("peak memory of the server, GB", "peak", 1e9),
+        ("nodes between photo and map", "wired", 1),
+    ):
+        cells = "".join(f" {found[name][key] / unit:.3g} | {found[name][key] / native[key]:.2f} |" for name in ours)
+        lines.append(f"| {row} | {native[key] / unit:.3g} |{cells}")
+    theirs = np.load(work / "native.npy")
+    inside = ((theirs > CLAMPED) & (theirs < 1 - CLAMPED)).all(axis=2)
+    for name in ours:
+        mine = np.load(work / f"{name}.npy")
+        apart = np.abs(theirs.mean(axis=2) - mine[..., 0])[inside]
+        lines += [
+            "",
+            f"Map of {words[name]}, against native's: they differ by at most {apart.max():.1e} (mean"
+            f" {apart.mean():.1e}, of a range of {np.ptp(mine):.2f}), on the {inside.mean():.1%} of the pixels where"
+            " native's touches neither 0 nor 1 in any channel.",
+        ]
+    return lines
+
+
 def report(work: Path) -> str:
     """All that was measured."""
     found = {path.stem: json.loads(path.read_text()) for path in work.glob("*.json")}
     lines: list[str] = []
-    if {"native", "nodes"} <= found.keys():
-        native, ours = found["native"], found["nodes"]
-        height, width = ours["size"]
-        lines += [f"{width}×{height}, float32:", "", "| | native | ours | ours / native |", "|---|---|---|---|"]
-        for word, key, unit in (
-            ("seconds of the first prompt, loading included", "first", 1.0),
-            ("seconds of another photo", "next", 1.0),
-            ("the same in seconds of a core, which other programs disturb less", "next_cpu", 1.0),
-            ("peak memory of the server, GB", "peak", 1e9),
-            ("nodes between photo and map", "wired", 1),
-        ):
-            a, b = native[key] / unit, ours[key] / unit
-            lines.append(f"| {word} | {a:.3g} | {b:.3g} | {b / a:.2f} |")
-        theirs, mine = np.load(work / "native.npy"), np.load(work / "nodes.npy")
-        inside = ((theirs > CLAMPED) & (theirs < 1 - CLAMPED)).all(axis=2)
-        apart = np.abs(theirs.mean(axis=2) - mine[..., 0])[inside]
-        lines += [
-            "",
-            f"The maps differ by at most {apart.max():.1e} (of a range of {np.ptp(mine):.2f}), on the"
-            f" {inside.mean():.1%} of the pixels where the native map touches neither 0 nor 1 in any channel.",
-        ]
+    ours = [name for name in ("nodes", "auto") if name in found]
+    if "native" in found and ours:
+        lines += _compared(work, found, ours)
     if "interrupt" in found:
         waited = ", ".join(f"{w['seconds']:.2f} s ({w['after']:g} s in)" for w in found["interrupt"]["waited"])
         lines += ["", f"From the cancel button to the server's answer, full size: {waited}."]
@@ -242,7 +256,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("what", choices=("native", "nodes", "interrupt", "sequence", "report"))
+    parser.add_argument("what", choices=(*GRAPHS, "interrupt", "sequence", "report"))
     parser.add_argument("--size", type=int, nargs=2, default=(512, 512), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--rounds", type=int, default=2, help="prompts after the first")
     a = parser.parse_args(argv)

@@ -30,7 +30,7 @@ def vae_for(path: str, choice: str) -> str | None:
     """
     if choice != AUTOMATIC:
         return vae_path(choice)
-    if not os.path.isfile(path) or contents_of(read_header(path)).vae is not None:
+    if not os.path.isfile(path) or _is_whole(path) or contents_of(read_header(path)).vae is not None:
         return None
     fitting = [name for name in vae_choices() if name != AUTOMATIC and _fits(vae_path(name), *stamp(vae_path(name)))]
     known = [name for name in fitting if KNOWN_VAE.search(Path(name).name)]
@@ -63,13 +63,18 @@ def meaning_for(path: str, chosen: dict[str, Any]) -> dict[str, Any]:
 
     chosen: task and space of the dropdown, empty where it is automatic. Raises LotusError where nothing says it.
     """
-    if os.path.isfile(path) and read_header(path).metadata.get("format") == FORMAT:
+    if os.path.isfile(path) and _is_whole(path):
         return {}
     if not chosen and needs_telling(path):
         raise LotusError(
             f"The name {Path(path).name} does not say what the model predicts: choose it in Load Lotus (predicts)."
         )
     return chosen
+
+
+def _is_whole(path: str) -> bool:
+    """Whether a file is one of ours, which lacks nothing."""
+    return read_header(path).metadata.get("format") == FORMAT
 
 
 @functools.lru_cache(maxsize=256)

@@ -45,7 +45,8 @@ class LoadLotus(io.ComfyNode):
                     "precision",
                     options=list(PRECISIONS),
                     default="auto",
-                    tooltip="auto: fp16 where the GPU is good at it, else fp32.",
+                    tooltip="auto: fp16 where the GPU is good at it, bf16 for full-size models on CPUs that compute it,"
+                    " else fp32.",
                 ),
                 advanced(
                     io.Combo.Input(
@@ -123,4 +124,6 @@ class LoadLotus(io.ComfyNode):
 
 def _best_precision() -> str:
     device = mm.get_torch_device()
-    return "float16" if device.type != "cpu" and mm.should_use_fp16(device) else "float32"
+    if device.type == "cpu":
+        return "auto"  # the core's choice, by what the processor computes fast
+    return "float16" if mm.should_use_fp16(device) else "float32"
