@@ -100,7 +100,7 @@ def server_with(weights: Path, work: Path, name: str) -> Iterator[Server]:
         if not link.exists():
             link.symlink_to((weights / file).resolve())
     threads = str(len(os.sched_getaffinity(0)))
-    with running_server(base, environment={"OMP_NUM_THREADS": threads}) as server:
+    with running_server(base, environment={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}) as server:
         yield server
 
 
@@ -153,7 +153,7 @@ def interrupt(weights: Path, work: Path, size: tuple[int, int]) -> dict[str, Any
     waited = []
     with server_with(weights, work, "interrupt") as server:
         server.client.run(our_graph(put_photo(server, *size, 0)), timeout=1200)
-        for turn, after in enumerate((1.0, 5.0, 12.0, 25.0), start=1):
+        for turn, after in enumerate((1.0, 5.0, 12.0, 20.0), start=1):
             asked: list[float] = []
 
             def press(kind: str, data: dict[str, Any], after: float = after, asked: list[float] = asked) -> None:
@@ -172,7 +172,7 @@ def interrupt(weights: Path, work: Path, size: tuple[int, int]) -> dict[str, Any
 def sequence(work: Path, frames: int = 200) -> dict[str, Any]:
     """Memory of the server while it predicts a batch, less the maps themselves."""
     held: list[tuple[int, int]] = []
-    with running_server(work / "sequence", environment={"OMP_NUM_THREADS": "2"}) as server:
+    with running_server(work / "sequence", environment={"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}) as server:
         picture = np.asarray(Image.open(PHOTO).convert("RGB").resize((512, 512)), np.float32) / 255
         np.save(server.base / "input" / "frame.npy", picture[None])
         graph = {

@@ -70,7 +70,13 @@ def running_server(
         "--port", str(port), "--disable-api-nodes", "--base-directory", str(base), "--cache-classic",
         "--database-url", "sqlite:///:memory:", *options,
     ]  # fmt: skip
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(environment or {})}
+    variables = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        **(environment or {}),
+    }
     variables.pop("PYTHONPATH", None) if "PYTHONPATH" not in (environment or {}) else None
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=variables, cwd=base)
