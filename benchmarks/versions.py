@@ -40,7 +40,12 @@ def main(argv: list[str] | None = None) -> None:
         python = environment(Path(folder), wanted)
         versions = run(python, "-c", _SHOW).strip()
         tests = [str(ROOT / "tests" / "core" / name) for name in TESTS]
-        done = subprocess.run([python, "-m", "pytest", "-q", *tests], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [python, "-m", "pytest", "-o", "addopts=--import-mode=importlib", "-q", *tests],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     lines = [
         f"`python -m benchmarks.versions {a.which}`: {versions}",
