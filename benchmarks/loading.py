@@ -1,7 +1,8 @@
 """Loading at full size: the same numbers from every layout as from plain diffusers, how long it takes, in what memory.
 
     python -m benchmarks.loading parity DIR    # every layout × G/D × depth/normal, float32, 256×256; 14 GB of disk
-                                               # --everywhere: predict from each layout, not compare weights alone
+                                               # (--everywhere: predict from each layout, not compare weights alone;
+                                               # --folder-only: parity alone)
     python -m benchmarks.loading cost DIR      # seconds and peak memory, each in a process of its own; 6 GB of disk
 
 Weights are random, in the exact layouts of the released ones (`benchmarks.full_size`, `benchmarks.layouts`); DIR takes
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("what", choices=("parity", "cost", *_PROCESSES))
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--only", choices=[f"{variant}-{task}" for variant, task in NAMES])
+    parser.add_argument("--folder-only", action="store_true", help="leave the other layouts out")
     parser.add_argument("--everywhere", action="store_true", help="predict from every layout, not the folder alone")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--report", type=Path)
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(_measure(_PROCESSES[a.what], a.folder)))
         return
     a.folder.mkdir(parents=True, exist_ok=True)
-    table = parity(a.folder, a.only, a.everywhere) if a.what == "parity" else cost(a.folder, a.rounds)
+    table = parity(a.folder, a.only, a.everywhere, a.folder_only) if a.what == "parity" else cost(a.folder, a.rounds)
     print(table)
     if a.report:
         with a.report.open("a", encoding="utf-8") as file:
@@ -67,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 # Parity
 
 
-def parity(folder: Path, only: str | None, everywhere: bool) -> str:
+def parity(folder: Path, only: str | None, everywhere: bool, folder_only: bool) -> str:
     """Largest difference to the plain composition, and whether all layouts give the same to the bit."""
     rows = []
     for (variant, task), name in NAMES.items():
@@ -98,6 +100,8 @@ def parity(folder: Path, only: str | None, everywhere: bool) -> str:
                 print(rows[-1], flush=True)
             del model
             gc.collect()
+            if folder_only:
+                break
         shutil.rmtree(official)
     head = f"`python -m benchmarks.loading parity`: {SIZE}×{SIZE}, float32, torch {torch.__version__}"
     same_words = "same weights and maps to the bit" if everywhere else "same weights to the bit"
