@@ -75,7 +75,7 @@ class LoadLotus(io.ComfyNode):
                     )
                 ),
             ],
-            outputs=[LotusModelType.Output("model")],
+            outputs=[LotusModelType.Output("model", tooltip="For the other Lotus nodes.")],
         )
 
     @classmethod

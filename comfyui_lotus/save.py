@@ -33,7 +33,11 @@ class LotusSaveMaps(io.ComfyNode):
                 DepthType.Input("depth", optional=True, tooltip="From Lotus Depth."),
                 NormalType.Input("normal", optional=True, tooltip="From Lotus Normal."),
                 UncertaintyType.Input("uncertainty", optional=True, tooltip="From Lotus Uncertainty."),
-                io.String.Input("filename_prefix", default="lotus/maps"),
+                io.String.Input(
+                    "filename_prefix",
+                    default="lotus/maps",
+                    tooltip="Folder and beginning of the file's name, in the output folder.",
+                ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
@@ -46,7 +50,12 @@ class LotusSaveMaps(io.ComfyNode):
                     default="lotus",
                     tooltip="Of the normals; the file says which.",
                 ),
-                io.Combo.Input("folder", options=list(FOLDERS), default="output"),
+                io.Combo.Input(
+                    "folder",
+                    options=list(FOLDERS),
+                    default="output",
+                    tooltip="output: stays. temp: emptied when ComfyUI starts next.",
+                ),
             ],
             outputs=[],
         )

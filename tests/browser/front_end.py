@@ -47,7 +47,7 @@ def command(page: Page, name: str) -> None:
 
 def browse_templates(page: Page) -> None:
     """Open the templates browser at this pack's own."""
-    page.click("document.querySelector('button[aria-label=\"Templates\"]')")
+    command(page, "Comfy.BrowseTemplates")
     page.click("[...document.querySelectorAll('[role=dialog] nav div, [role=dialog] div')]"
                ".find(e => e.innerText?.trim() === 'lotus' && !e.querySelector('div'))")  # fmt: skip
     page.wait_for("[...document.querySelectorAll('[data-testid^=template-workflow-] img')].every(i => i.complete)")
@@ -56,10 +56,9 @@ def browse_templates(page: Page) -> None:
 
 def open_template(page: Page, name: str) -> None:
     """Click a template in the templates browser and wait until its graph is there."""
-    before = page.evaluate("app.graph.id ?? ''")
     browse_templates(page)
     page.click(f"document.querySelector('[data-testid=\"template-workflow-{name}\"]')")
-    page.wait_for(f"app.graph.id !== {json.dumps(before)} && app.graph.nodes.length > 0")
+    page.wait_for("!document.querySelector('[data-testid^=template-workflow-]') && app.graph.nodes.length > 0")
     time.sleep(1)
     fit(page)
 
@@ -107,6 +106,22 @@ def run(page: Page, server: Server, ends: str | None = None) -> dict[str, Any]:
                 return record
         time.sleep(0.5)
     raise TimeoutError(f"Not finished within {RUNS_WITHIN} s.")
+
+
+def open_help(page: Page, kind: str) -> None:
+    """The help page of the first node of a kind, beside the graph."""
+    page.evaluate(f"app.canvas.selectItems([app.graph.nodes.find(n => n.type === {json.dumps(kind)})])")
+    page.click("document.querySelector('[data-testid=info-button]')")
+    page.wait_for("document.querySelector('.node-help-content')")
+    page.wait_for("[...document.querySelectorAll('.node-help-content img')].every(i => i.complete)")
+    time.sleep(1)
+
+
+def change_setting(page: Page, server: Server, name: str, value: Any) -> None:
+    """A setting that takes effect after loading the page again."""
+    page.evaluate(f"app.extensionManager.setting.set({json.dumps(name)}, {json.dumps(value)})")
+    time.sleep(1)
+    open_comfyui(page, server)
 
 
 def viewer_area(page: Page, kind: str) -> Area:

@@ -4,6 +4,7 @@ Needs Chromium, which CI does not have. What it writes is committed, and tests w
 - tests/comfyui/prompts/<name>.json: each workflow as the real front end sends it to the server
 - example_workflows/<name>.jpg: thumbnails, made of what the run gave
 - docs/pictures/comfyui-*.jpg: screenshots
+- comfyui_lotus/web/docs/pictures/*.jpg: the pictures on the nodes' help pages
 and it prints what happened, which is kept in tests/browser/recorded.md.
 """
 
@@ -24,14 +25,13 @@ from tests.comfyui.server.install import ROOT
 from tests.comfyui.server.running import Server, running_server
 from tests.comfyui.test_workflows import THIRD_PARTY
 
-from . import front_end
+from . import front_end, help_pictures
 from .chromium import Page, chromium
 
 DOCS = ROOT / "docs" / "pictures"
 WINDOW = (1600, 900)
 THUMBNAIL = 400  # pixels a side
 JPEG_QUALITY = 82
-Outputs = dict[str, list[Image.Image]]  # kind of node → the pictures that it shows
 
 
 def main() -> None:
@@ -50,6 +50,9 @@ def main() -> None:
                 _one(page, server, name)
             front_end.browse_templates(page)
             _keep(page.picture(), DOCS / "comfyui-templates.jpg")
+            page.press("Escape", 27)
+            _language(page, server)
+            _help_page(page)
             _print_errors(page)
 
 
@@ -74,6 +77,20 @@ def _one(page: Page, server: Server, name: str) -> None:
     MAKERS[name](page, server, prompt, record["outputs"]).save(
         workflows.FOLDER / f"{name}.jpg", quality=JPEG_QUALITY, optimize=True
     )
+
+
+def _help_page(page: Page) -> None:
+    """What the info button of a selected node opens."""
+    front_end.open_template(page, "Photo to three maps")
+    front_end.open_help(page, "LotusNormal")
+    _keep(page.picture(), DOCS / "comfyui-help.jpg")
+
+
+def _language(page: Page, server: Server) -> None:
+    front_end.change_setting(page, server, "Comfy.Locale", "ja")
+    front_end.open_template(page, "Photo to three maps")
+    _keep(page.picture(), DOCS / "comfyui-japanese.jpg")
+    front_end.change_setting(page, server, "Comfy.Locale", "en")
 
 
 def _shown(server: Server, prompt: dict[str, Any], outputs: dict[str, Any], kind: str) -> list[Image.Image]:
@@ -105,12 +122,27 @@ def _strips(pictures: list[Image.Image]) -> Image.Image:
 
 
 def _three_maps(page: Page, server: Server, prompt: dict[str, Any], outputs: dict[str, Any]) -> Image.Image:
+    photo, maps = _photo(server), _shown(server, prompt, outputs, "PreviewImage")
+    help_pictures.depth(photo, maps[0])
+    help_pictures.normals(maps[1])
+    for number in workflows.of_kind(prompt, "LotusSaveMaps"):
+        entry = next(entry for entry in outputs[number]["lotus_maps"] if entry["map"] == "depth")
+        help_pictures.banding(server.base / "output" / entry["subfolder"] / entry["filename"])
+    return _strips([photo, *maps])
+
+
+def _control_images(page: Page, server: Server, prompt: dict[str, Any], outputs: dict[str, Any]) -> Image.Image:
     return _strips([_photo(server), *_shown(server, prompt, outputs, "PreviewImage")])
 
 
 def _viewer(page: Page, server: Server, prompt: dict[str, Any], outputs: dict[str, Any]) -> Image.Image:
     """The middle of the 3D preview as it is on the screen."""
     view = Image.open(io.BytesIO(page.picture(front_end.viewer_area(page, "Preview3D"), scale=2.0))).convert("RGB")
+    masks = _shown(server, prompt, outputs, "MaskPreview")
+    if masks:
+        help_pictures.uncertainty(_photo(server), _shown(server, prompt, outputs, "PreviewImage")[0], masks[0])
+    else:
+        help_pictures.mesh(view)
     edge = min(view.size)
     left = (view.width - edge) // 2
     return view.crop((left, 0, left + edge, edge)).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
@@ -130,7 +162,7 @@ MAKERS: dict[str, Callable[[Page, Server, dict[str, Any], dict[str, Any]], Image
     "Photo to textured 3D mesh": _viewer,
     "Mesh without uncertain parts": _viewer,
     "Video depth with one range": _video,
-    "New picture with ControlNet": _three_maps,
+    "New picture with ControlNet": _control_images,
 }
 
 

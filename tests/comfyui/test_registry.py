@@ -35,7 +35,11 @@ def test_the_archive_is_a_working_pack(tmp_path: Path) -> None:
     pack = archive(tmp_path / "pack")
     names = {path.relative_to(pack).as_posix() for path in pack.rglob("*") if path.is_file()}
     assert {"__init__.py", "LICENSE", "pyproject.toml", "requirements.txt", "comfyui_lotus/__init__.py"} <= names
-    assert not [name for name in names if name.startswith(("blender_lotus", "tests", "benchmarks", "configs"))]
+    assert "comfyui_lotus/web/docs/LotusDepth.md" in names
+    assert "comfyui_lotus/assets/room.mp4" in names
+    assert "locales/ja/nodeDefs.json" in names
+    assert {"example_workflows/Photo to three maps.json", "example_workflows/Photo to three maps.jpg"} <= names
+    assert not [name for name in names if name.startswith(("blender_lotus", "tests", "benchmarks", "configs", "docs"))]
     assert not [name for name in names if "/training/" in name or "/evaluation/" in name]
     assert sum((pack / name).stat().st_size for name in names) < 60e6
     with running_server(tmp_path / "base", pack=pack) as server:
