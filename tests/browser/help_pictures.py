@@ -12,7 +12,7 @@ from tests.comfyui.server.install import ROOT
 
 FOLDER = ROOT / "comfyui_lotus" / "web" / "docs" / "pictures"
 HEIGHT, GAP, QUALITY = 214, 6, 85
-CONTRAST_WINDOW = 96  # pixels a side of what is enlarged to show bands
+CONTRAST_WINDOW = 40  # pixels a side of what is enlarged to show bands
 
 
 def depth(photo: Image.Image, near_white: Image.Image) -> None:
