@@ -34,14 +34,14 @@ FLAGS = (
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
 )
-STARTS_WITHIN = 60.0  # seconds
+STARTS_WITHIN = 120.0  # seconds
 
 
 class Page:
     """One tab. Methods wait for the browser's answer."""
 
     def __init__(self, address: str) -> None:
-        self._socket = websocket.create_connection(address, timeout=180, max_size=None)
+        self._socket = websocket.create_connection(address, timeout=600, max_size=None)
         self._ids = itertools.count(1)
         self.console: list[str] = []  # errors and warnings that the page has logged
         for domain in ("Page", "Runtime", "Log"):
@@ -68,7 +68,7 @@ class Page:
             raise RuntimeError(details.get("exception", {}).get("description", details["text"]))
         return answer["result"].get("value")
 
-    def wait_for(self, condition: str, seconds: float = 60.0) -> Any:
+    def wait_for(self, condition: str, seconds: float = 180.0) -> Any:
         """The first true value of a JavaScript expression."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
