@@ -166,7 +166,8 @@ def _plot(found: dict[tuple[int, str], dict[str, Any]], words: str, path: Path) 
         at = [size for size in _sizes(found) if (size, method) in found]
         style = "-" if method.startswith("Lotus, ") and "plain" not in method else "--"
         axes.plot(at, [found[size, method]["seconds"] for size in at], style, marker="o", label=method)
-    axes.set(yscale="log", xlabel="edge of the square image, pixels", ylabel="seconds for one depth map", title=words)
+    axes.set(yscale="log", xlabel="edge of the square image, pixels", ylabel="seconds for one depth map")
+    axes.set_title(words, fontsize=9)
     axes.set_xticks(_sizes(found), [str(size) for size in _sizes(found)])
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -15,12 +15,12 @@ machine disturbs least. Needs 9 GB of memory. `--report FILE` adds the table to 
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 import lotus_core as lotus
 from benchmarks.full_size import random_autoencoder, random_unet
 from lotus_core.folding import fold_unet
+from lotus_core.measure import peak_bytes, reset_peak
 from lotus_core.model import TASK_SWITCH, TIMESTEP, LotusModel, task_embedding
 from lotus_core.model_info import ModelInfo
 from lotus_core.precision import FULL_SIZE, auto_dtype
@@ -146,18 +147,26 @@ def uncertainty(photo: np.ndarray, rounds: int, samples: int = 10) -> str:
     """`samples` draws of one image against as many predictions, exact and fast, and what memory they take."""
     predictor = lotus.LotusPredictor(ours(*networks()))
     predictor.fast_decoder_psnr = 0.0
+    small = photo[:WARM_UP, :WARM_UP]
+    predictor.depth(small, resolution=0)
+    reset_peak(CPU)
     one = alternate({"one": lambda: predictor.depth(photo, resolution=0)}, rounds)["one"]
-    peak = {"one": peak_gigabytes()}
+    peak = {"one": peak_bytes(CPU) or 0}
     found = {f"{samples} predictions (one × {samples})": samples * one}
-    for decoder in ("exact", "fast"):
-        seconds = cpu_seconds(
-            lambda decoder=decoder: predictor.uncertainty(photo, resolution=0, samples=samples, decoder=decoder)
-        )
-        found[f"uncertainty of {samples} samples, {decoder} decoder"] = seconds
-        print(f"uncertainty, {decoder}: {seconds:.2f} s", flush=True)
-        peak[decoder] = peak_gigabytes()
-    memory = ", ".join(f"{name} {value:.2f} GB" for name, value in peak.items())
-    return f"{ratios(found, next(iter(found)))}\n\nPeak resident memory so far, weights included: {memory}."
+    ways: dict[str, dict[str, Any]] = {
+        "exact": {},
+        "fast decoder": {"decoder": "fast"},
+        "small at both ends": {"decoder": "fast", "encoder": "fast"},
+    }
+    for name, way in ways.items():
+        predictor.uncertainty(small, resolution=0, samples=2, **way)
+        reset_peak(CPU)
+        seconds = cpu_seconds(partial(predictor.uncertainty, photo, resolution=0, samples=samples, **way))
+        found[f"{samples} samples, {name}"] = seconds
+        print(f"uncertainty, {name}: {seconds:.2f} s", flush=True)
+        peak[name] = peak_bytes(CPU) or 0
+    memory = ", ".join(f"{name} {value / 1e9:.2f} GB" for name, value in peak.items())
+    return f"{ratios(found, next(iter(found)))}\n\nPeak resident memory, weights included: {memory}."
 
 
 def parts(photo: np.ndarray, rounds: int) -> str:
@@ -210,11 +219,6 @@ def autocast(photo: np.ndarray, rounds: int) -> str:
         seconds[name] = cpu_seconds(lambda bfloat16=bfloat16: plain(*parts, photo, bfloat16))
         print(f"{name} {seconds[name]:.2f} s", flush=True)
     return ratios(seconds, "plain float32")
-
-
-def peak_gigabytes() -> float:
-    """Highest resident memory of this process so far (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":
