@@ -11,18 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from lotus_core.batch.cuts import CutDetector
 from lotus_core.batch.flicker import change
+from lotus_core.batch.items import find_items
+from lotus_core.batch.local import load_predictors, process
 from lotus_core.batch.motion import Motion, find_motion, small_grey, warp
 from lotus_core.batch.noise import MovingNoise
+from lotus_core.batch.pipeline import Limits
 from lotus_core.batch.ranges import CausalRange, compare, two_pass
+from lotus_core.batch.settings import Settings
 from lotus_core.batch.smoothing import Smoother
 from lotus_core.cli import main
 from lotus_core.data.synthetic.clip import Move, film
+from lotus_core.images import load_image
 from lotus_core.maps import Depth, Normals
 
 from .batches import manifest, results, times_done
@@ -165,6 +171,21 @@ def _mtime(path: Path) -> int:
         return 0
 
 
+def test_noise_of_a_clip_that_failed_does_not_reach_what_comes_after(
+    shots: tuple[list[np.ndarray], list[np.ndarray]], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    for number, frame in enumerate([*shots[0][:3], shots[0][3][:, :64]]):
+        Image.fromarray(np.ascontiguousarray(frame)).save(tmp_path / f"a.{number + 1:04d}.png")
+    chosen = Settings(models=(checkpoints["depth"],), noise="motion", cuts=False)
+    predictors = load_predictors(chosen)
+    photo = load_image(shots[1][0])
+    before = predictors.predict(photo)["depth"].values
+    items, _ = find_items(str(tmp_path), tmp_path / "out")
+    (failed,) = process(items, lambda: predictors, chosen, tmp_path / "staging", tmp_path / "clips", Limits(2, 2**28))
+    assert failed.reason is not None
+    assert np.array_equal(predictors.predict(photo)["depth"].values, before)
+
+
 def test_damaged_videos_and_uneven_frames_are_sentences(
     shots: tuple[list[np.ndarray], list[np.ndarray]],
     checkpoints: dict[str, str],
@@ -182,7 +203,7 @@ def test_damaged_videos_and_uneven_frames_are_sentences(
     assert "64×64, not 96×64" in told
 
 
-@settings(max_examples=20, deadline=None)
+@given_settings(max_examples=20, deadline=None)
 @given(st.floats(-3, 3), st.floats(-3, 3), st.floats(-0.05, 0.05), st.integers(0, 2**32 - 1))
 def test_moving_noise_stays_white_and_standard_normal(right: float, down: float, zoom: float, seed: int) -> None:
     height, width = 48, 64

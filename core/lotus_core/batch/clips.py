@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,8 @@ def _predict_frames(
     def missing(index: int) -> bool:
         return not all(raw_path(folder, name, index).is_file() for name in names)
 
-    with ThreadPoolExecutor(limits.threads, "write") as writers:
+    # Closed whatever happens: the predictors go on to other clips and to stills.
+    with closing(noise), ThreadPoolExecutor(limits.threads, "write") as writers:
         for frame in clip_frames(item, exposure, folder, missing, limits):
             begins = frame.motion is None or (settings.cuts and detector.is_cut(frame.motion))
             scenes.append(begins)
@@ -147,7 +149,6 @@ def _predict_frames(
                 on_frame(item.key, frame.index + 1, total)
         for left in writing:
             left.result()
-    noise.close()
     return scenes, meaning.sizes, meaning.maps
 
 
