@@ -156,7 +156,8 @@ def score(maps: np.ndarray, frames: Sequence[Frame]) -> tuple[float, float, floa
 
 def fitted(maps: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """maps · scale + shift, fitted to the valid truth by least squares."""
-    scale, shift = align_affine(maps, truth, valid)
+    width = maps.shape[-1]  # frames one below the other: one tall map
+    scale, shift = align_affine(*(values.reshape(-1, width) for values in (maps, truth, valid)))
     return (maps * scale + shift).astype(np.float32)
 
 
