@@ -326,7 +326,7 @@ def image_editor(area: bpy.types.Area) -> Ticks:
     yield from hand.move(*place)
     with bpy.context.temp_override(window=hand.window, area=area, region=hand.region(area, "WINDOW")):
         bpy.ops.wm.call_menu(name="LOTUS_MT_image")
-    yield from hand.picture("menu-image", 1)
+    yield from hand.picture("menu-image-editor", 1)
     yield from hand.key("ESC", place)
 
 
