@@ -6,7 +6,7 @@
 All networks have the released sizes and random weights (`benchmarks.methods`). On a CPU, seconds are CPU seconds of one
 thread, which other work on a shared machine disturbs least, and the matrix peak is that of one thread; on CUDA they are
 wall-clock seconds. Marigold's 50 steps × 10 are derived from the times of its encoder, one step, its decoder and its
-ensembling, each measured: a whole run takes hours on a CPU. `--plot` needs matplotlib.
+ensembling, each measured: a whole run takes about an hour at 512×512. `--plot` needs matplotlib.
 """
 
 from __future__ import annotations

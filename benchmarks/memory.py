@@ -1,6 +1,7 @@
 """Peak memory of one full-size prediction beside the weights, plain and ours, at any size, without computing it.
 
     python -m benchmarks.memory --sizes 512 1024 2048 4096 [--report FILE]
+    python -m benchmarks.memory --seams                  # what strips change, computed in earnest at 256×256
 
 Both run on the meta device, whose tensors have shapes and no numbers, while every tensor that is alive is counted. What
 the kernels use inside themselves is not in it. "plain" is the composition of diffusers' networks as the original code
@@ -26,9 +27,12 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.full_size import AUTOENCODER, UNET
+from benchmarks.full_size import AUTOENCODER, UNET, random_autoencoder
+from lotus_core import strips
+from lotus_core.decoding import decode_latents
 from lotus_core.model import TIMESTEP, LotusModel, task_embedding
 from lotus_core.model_info import ModelInfo
+from lotus_core.vae_strips import encode_moments
 
 TILE = 768
 META = torch.device("meta")
@@ -115,12 +119,36 @@ def ours(dtype: torch.dtype, tile: int | None = None) -> Callable[[int], object]
     return run
 
 
+@torch.no_grad()
+def seams(edge: int = 256) -> str:
+    """What strips change in latents (of standard deviation near 1) and in depth (in [0, 1]), at full size."""
+    vae = random_autoencoder()
+    images = torch.rand(1, 3, edge, edge, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    lines = []
+    for dtype in (torch.float32, torch.bfloat16):
+        vae = vae.to(dtype)
+        latents = encode_moments(vae, images.to(dtype), "none").mode()
+        whole = decode_latents(vae, latents, mean=True)
+        with mock.patch.object(strips, "STRIP", edge * 128 * 32):  # 32 rows at the picture's size: 8 strips
+            for how in ("strips", "lean"):
+                changed = encode_moments(vae, images.to(dtype), how).mode()
+                in_strips = decode_latents(vae, latents, mean=True, how=how)
+                apart = (changed.float() - latents.float()).abs() * AUTOENCODER["scaling_factor"]
+                depth = (in_strips - whole).abs() / 2
+                lines.append(f"{dtype}, {how}: latents {float(apart.max()):.1e}, depth {float(depth.max()):.1e}")
+    return "\n".join(lines)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line of the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=(512, 1024, 2048, 4096))
     parser.add_argument("--report", type=Path, help="add the table to this Markdown file")
+    parser.add_argument("--seams", action="store_true")
     a = parser.parse_args(argv)
+    if a.seams:
+        print(seams())
+        return
     rows = ["| | " + " | ".join(f"{size}×{size}" for size in a.sizes) + " |", "|---" * (len(a.sizes) + 1) + "|"]
     # The meta device knows no autocast, and of attention only the form that writes all scores down, which none of the
     # kernels for CPUs and GPUs does.
