@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,10 +31,14 @@ class HubServer(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.cut_after: int | None = None
         self.status: int | None = None
+        self.pause = 0.0  # seconds before the contents of a file
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is part of the tests."""
 
     def cut_off(self, after: int) -> None:
         """Break the connection after so many bytes of the next file that is larger, then answer nothing (410)."""
@@ -128,6 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if not body:
             return
+        time.sleep(self.server.pause)
         if self.server.cut_after is not None and len(content) - begin > self.server.cut_after:
             self.wfile.write(content[begin : begin + self.server.cut_after])
             self.wfile.flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from transformers import CLIPTextModel
 
 import lotus_core as lotus
 from lotus_core.cli import main
+from lotus_core.errors import Cancelled
 
 from .hub_server import HubServer, serving
 from .models import official_folder, refusal
@@ -122,6 +125,21 @@ def test_a_download_that_was_cut_off_goes_on_where_it_stopped(hub: HubServer, mo
         for request in [*hub.sent("unet/diffusion"), *hub.sent("vae/diffusion")]
     ]
     assert any(10_000 <= begin <= 50_500 for begin in begins)
+
+
+def test_a_download_can_be_cancelled(hub: HubServer) -> None:
+    def stop(fraction: float, text: str) -> None:
+        raise Cancelled
+
+    hub.pause = 2.0
+    start = time.monotonic()
+    with pytest.raises(Cancelled):
+        lotus.load_model(ID, "cpu", progress=stop)
+    assert time.monotonic() - start < 1.9
+    hub.pause = 0.0
+    for thread in threading.enumerate():  # the rest of the download, before the server is gone
+        if thread.name == "download":
+            thread.join(60)
 
 
 def test_without_a_network_what_is_there_is_used(

@@ -65,7 +65,8 @@ def download(hub_id: str, choose: Choose = Wanted((*NETWORKS, *TEXT)), progress:
     """The local folder of a hub id's newest snapshot: the files that `choose` picks, downloaded where not there yet.
 
     A download that was cut off goes on where it stopped. Without a network, or with HF_HUB_OFFLINE set, what is in the
-    hub's cache is used. Reports to `progress`; without it, the hub's own bars show on a terminal.
+    hub's cache is used. Reports to `progress`, which may raise `Cancelled`; without it, the hub's own bars show on a
+    terminal.
 
     Raises LotusError where the hub has no such model, cannot be reached, or a needed package is missing.
     """
@@ -182,9 +183,9 @@ def _watched(fetch: Callable[[], Path], blobs: Path, total: int, name: str, prog
     thread.start()
     while thread.is_alive():
         thread.join(_LOOK)
-        come = min(_bytes_in(blobs) - before, total)
-        if come > 0:
-            progress(come / max(total, 1), f"downloading {name}: {come / 1e9:.2f} of {total / 1e9:.2f} GB")
+        come = min(max(_bytes_in(blobs) - before, 0), total)
+        # May raise, to cancel: the caller goes on at once; what the other thread still brings is kept for next time.
+        progress(come / max(total, 1), f"downloading {name}: {come / 1e9:.2f} of {total / 1e9:.2f} GB")
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return Path(outcome[0])

@@ -105,6 +105,11 @@ class Jobs:
         loaded = 0.0
         share = 1 - TEXTURES_SHARE if request.textures else 1.0
 
+        def downloading(fraction: float, text: str) -> None:
+            if cancel():
+                raise Cancelled
+            progress(fraction * LOADING_SHARE, text)
+
         def load(name: str, args: argparse.Namespace, maps: Sequence[str]) -> LotusModel:
             nonlocal loaded
             if cancel():
@@ -113,7 +118,7 @@ class Jobs:
             if key not in self._models:
                 loaded = LOADING_SHARE
                 progress(0.0, f"Loading {Path(name).name}")
-            return self._load(key, name, args, maps)
+            return self._load(key, name, args, maps, downloading)
 
         try:
             with memory_as_lotus_error(), OutputFolder(request.folder) as folder:
@@ -141,7 +146,9 @@ class Jobs:
             "seconds": round(time.perf_counter() - start, 3),
         }
 
-    def _load(self, key: tuple[Any, ...], name: str, args: argparse.Namespace, maps: Sequence[str]) -> LotusModel:
+    def _load(
+        self, key: tuple[Any, ...], name: str, args: argparse.Namespace, maps: Sequence[str], downloading: Progress
+    ) -> LotusModel:
         from ..cli.predictors import load_for_maps
 
         model = self._models.pop(key, None)
@@ -149,7 +156,7 @@ class Jobs:
             while len(self._models) >= LOADED_AT_ONCE:
                 del self._models[next(iter(self._models))]
             _return_memory()
-            model = load_for_maps(name, args, maps)
+            model = load_for_maps(name, args, maps, downloading)
         self._models[key] = model
         return model
 
