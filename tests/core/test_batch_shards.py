@@ -160,4 +160,4 @@ def test_the_accelerate_configs_train_on_two_processes(ingredients: Path, tmp_pa
     log = {"every": 50, "checkpoint_every": 1000}
     train_model(run_config(ingredients, tmp_path / "one", optim={"batch_size": 4}, log=log))
     # Each process averages over the valid latents of its own samples, so the two differ a little.
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-2)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=5e-2)
