@@ -5,8 +5,9 @@
 
 All networks have the released sizes and random weights (`benchmarks.methods`). On a CPU, seconds are CPU seconds of one
 thread, which other work on a shared machine disturbs least, and the matrix peak is that of one thread; on CUDA they are
-wall-clock seconds. Marigold's 50 steps × 10 are derived from the times of its encoder, one step, its decoder and its
-ensembling, each measured: a whole run takes about an hour at 512×512. `--plot` needs matplotlib.
+wall-clock seconds. Peak memory is the process's on a CPU, so only the first method of a call gets one. Marigold's 50
+steps × 10 are derived from the times of its encoder, one step, its decoder and its ensembling, each measured: a whole
+run takes about an hour at 512×512. `--plot` needs matplotlib.
 """
 
 from __future__ import annotations
@@ -54,11 +55,13 @@ def measure(a: argparse.Namespace) -> None:
     if device.type == "cpu":
         torch.set_num_threads(1)
     for name in a.methods:
+        alone = device.type == "cuda" or name == a.methods[0]
         with torch.no_grad():
             method = METHODS[name](device)
             peak = _matmul_peak(device)
             for size in a.sizes:
                 for entry in _costs(method, size, a.rounds, device, peak):
+                    entry |= {} if alone else {"peak_bytes": None}
                     print(entry, flush=True)
                     with a.to.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(entry) + "\n")
