@@ -295,7 +295,8 @@ def test_radiance_pictures_are_read_as_light(tmp_path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 48, 32, "gbrpf32le"
         for packet in [*stream.encode(av.VideoFrame.from_ndarray(light, format="gbrpf32le")), *stream.encode()]:
             container.mux(packet)
-    assert read_plate(tmp_path / "probe.hdr") == pytest.approx(light, rel=1 / 64)  # a shared exponent keeps 8 bits
+    error = np.abs(read_plate(tmp_path / "probe.hdr") - light)
+    assert (error <= light.max(axis=2, keepdims=True) / 128).all()  # three mantissas of 8 bits share an exponent
 
 
 def test_a_terminated_batch_ends_in_order_and_goes_on(
