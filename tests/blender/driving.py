@@ -9,7 +9,7 @@ from typing import Any
 
 from .scenes import MODULE, part
 
-PATIENCE = 120.0  # seconds; a loaded machine needs some to import torch
+PATIENCE = 400.0  # seconds; a machine with much other work needs minutes to import torch
 
 
 def settings(bpy: Any, **values: Any) -> Any:

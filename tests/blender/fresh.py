@@ -55,7 +55,7 @@ class FreshBlender:
         python = place / "python" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
         return cls(python, place / "user")
 
-    def run(self, script: str, *arguments: object, seconds: float = 240) -> dict[str, Any]:
+    def run(self, script: str, *arguments: object, seconds: float = 600) -> dict[str, Any]:
         """Run a script in this Blender, with the extension that was installed; returns what it gave to `answer`."""
         load = "bpy.ops.wm.read_userpref()\n" if self.user.exists() else ""
         foreign = ("PYTHON", "VIRTUAL_ENV")

@@ -78,7 +78,7 @@ def report(fresh_blender: FreshBlender, tmp_path_factory: pytest.TempPathFactory
     photo = place / "photo.png"
     Image.fromarray(checks(48, 64)).save(photo)
     index = offline_index.make(place / "wheels")
-    return fresh_blender.run(CREATE, place / "empty", index, photo, seconds=400)
+    return fresh_blender.run(CREATE, place / "empty", index, photo)
 
 
 def test_it_needs_permission_to_go_online(report: dict[str, Any]) -> None:

@@ -293,7 +293,7 @@ def test_closing_blender_in_mid_job_leaves_no_process(end: str, tmp_path: Path) 
     root = Path(__file__).resolve().parents[2]
     code = CLOSING.format(root=str(root), repository=str(tmp_path / "repo"), python=sys.executable, end=end)
     environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "user")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=500)
     numbers = [line for line in done.stdout.splitlines() if line.isdigit()]
     assert numbers, done.stderr[-2000:]
     end_by = time.monotonic() + 15
