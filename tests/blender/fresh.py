@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 # bpy and what it requires; Blender's own Python has these too.
-OF_BLENDER = ("bpy", "numpy", "numpy.libs", "requests", "certifi", "charset_normalizer", "idna", "urllib3", "zstandard")
+OF_BLENDER = (
+    "bpy", "numpy", "numpy.libs", "requests", "certifi", "charset_normalizer", "idna", "urllib3", "zstandard",
+    "cattrs", "cattr", "attrs", "attr", "typing_extensions.py",
+)  # fmt: skip
 MODULE = "bl_ext.user_default.lotus_geometry"
 _ANSWER = "answer: "
 _PRELUDE = f"""
@@ -47,9 +50,9 @@ class FreshBlender:
         packages = place / "packages"
         packages.mkdir()
         for name in OF_BLENDER:
-            found = next((Path(folder, name) for folder in sys.path if Path(folder, name).is_dir()), None)
+            found = next((Path(folder, name) for folder in sys.path if Path(folder, name).exists()), None)
             if found is not None:
-                (packages / name).symlink_to(found, target_is_directory=True)
+                (packages / name).symlink_to(found, target_is_directory=found.is_dir())
         folder = next((place / "python").glob("[Ll]ib/**/site-packages"))
         folder.joinpath("packages.pth").write_text(f"{packages}\n", encoding="utf-8")
         python = place / "python" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

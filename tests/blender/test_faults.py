@@ -289,7 +289,7 @@ print(scenes.part('jobs').jobs.backend().pid, flush=True)
 
 @POSIX
 @pytest.mark.parametrize("end", ["bpy.ops.wm.quit_blender()", "os.kill(os.getpid(), 9)"])
-def test_closing_blender_in_mid_job_leaves_no_process(end: str, tmp_path: Path) -> None:
+def test_closing_blender_in_mid_job_leaves_no_process(bpy: Any, end: str, tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     code = CLOSING.format(root=str(root), repository=str(tmp_path / "repo"), python=sys.executable, end=end)
     environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "user")}
