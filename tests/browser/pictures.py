@@ -48,11 +48,10 @@ def main() -> None:
             print(f"# {page.evaluate('navigator.userAgent')}\n")
             for name in workflows.NAMES:
                 _one(page, server, name)
-            front_end.browse_templates(page)
-            _keep(page.picture(), DOCS / "comfyui-templates.jpg")
-            page.press("Escape", 27)
             _language(page, server)
             _help_page(page)
+            front_end.browse_templates(page)
+            _keep(page.picture(), DOCS / "comfyui-templates.jpg")
             _print_errors(page)
 
 
