@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,7 +34,6 @@ from lotus_core.maps import Depth, Normals
 
 from .batches import manifest, results, times_done
 
-av = pytest.importorskip("av")
 MOVE = Move(0.02, 0.01, 0.3)
 
 

@@ -19,7 +19,6 @@ from lotus_core.cli import main
 
 from .batches import journal, manifest, results, times_done, write_pictures
 
-pytest.importorskip("ray")
 CHUNK = 6
 
 
