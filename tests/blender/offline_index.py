@@ -1,7 +1,7 @@
 """A folder of wheels that pip can make the worker's environment of, without the network and in seconds.
 
 Real are pip and what the extension brings, lotus-geometry. The packages that lotus-geometry requires are there by name
-and version only; the one called torch leads, by a .pth file, to those that the tests run with.
+and version only; the one called torch leads, by a .pth file, to those that the tests run with, less lotus-geometry.
 """
 
 from __future__ import annotations
@@ -18,18 +18,31 @@ from filelock import FileLock
 
 HOLLOW = ("diffusers", "numpy", "OpenEXR", "pillow", "safetensors", "scipy", "torch", "tqdm", "trimesh",
           "transformers", "huggingface_hub")  # fmt: skip
+# lotus-geometry's own, as the tests run with it
+OURS = ("lotus_geometry", "lotus_core", "blender_lotus", "comfyui_lotus", "__editable__")
 PIP = "pip>=24.1"  # what the installer asks for
 
 
 def make(folder: Path) -> Path:
     """Fill `folder`."""
     folder.mkdir(parents=True)
+    packages = _packages(folder.parent / "packages")
     for name in HOLLOW:
         version = importlib.metadata.version(name).split("+")[0]
-        leads_to = "\n".join(path for path in sys.path if path.endswith("site-packages")) if name == "torch" else ""
-        _wheel(folder, name, version, leads_to)
+        _wheel(folder, name, version, str(packages) if name == "torch" else "")
     for wheel in _pip().glob("*.whl"):
         (folder / wheel.name).symlink_to(wheel)
+    return folder
+
+
+def _packages(folder: Path) -> Path:
+    """Links to all packages that the tests run with but lotus-geometry, which pip would take for installed already."""
+    folder.mkdir()
+    for place in [path for path in sys.path if path.endswith("site-packages")]:
+        for package in Path(place).iterdir():
+            link = folder / package.name
+            if not package.name.startswith(OURS) and not link.is_symlink():
+                link.symlink_to(package)
     return folder
 
 
