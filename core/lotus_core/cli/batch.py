@@ -206,8 +206,9 @@ def _report(summary: Summary, args: argparse.Namespace) -> None:
         for key, reason in list(summary.failures.items())[:NAMED_FAILURES]:
             complain(f"{key}: {reason}")
         more = f" ({NAMED_FAILURES} of them named here)" if failed > NAMED_FAILURES else ""
+        what = "1 file" if failed == 1 else f"{failed} files"
         raise LotusError(
-            f"{failed} files failed{more}; the others were written to {args.destination}. Mend or remove them, or try"
+            f"{what} failed{more}; the others were written to {args.destination}. Mend or remove them, or try"
             " them again with --retry."
         )
 
