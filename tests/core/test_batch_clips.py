@@ -138,12 +138,14 @@ def test_a_shot_after_a_cut_is_as_if_it_were_alone(
 def test_a_killed_clip_goes_on_at_its_frame_and_ends_the_same(
     shots: tuple[list[np.ndarray], list[np.ndarray]], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
-    write_video(tmp_path / "clip.mkv", [*shots[0], *shots[1]])
+    frames = [*shots[0], *shots[1]] * 3  # many, so that the kill comes before the end on a busy machine too
+    write_video(tmp_path / "clip.mkv", frames)
     whole, out = tmp_path / "whole", tmp_path / "out"
     options = ("--noise", "motion", "--video", "ffv1")
-    assert batch(tmp_path / "clip.mkv", whole, checkpoints["depth"], *options) == 0
-    argv = [sys.executable, "-m", "lotus_core", "batch", str(tmp_path / "clip.mkv"), str(out)]
+    argv = [sys.executable, "-m", "lotus_core", "batch", str(tmp_path / "clip.mkv"), str(whole)]
     argv += ["--model", checkpoints["depth"], "--threads", "1", "--quiet", *options]
+    subprocess.run(argv, check=True)
+    argv[argv.index(str(whole))] = str(out)
     raw = out / ".lotus-batch" / "clips"
     with subprocess.Popen(argv) as process:
         while process.poll() is None and len(list(raw.glob("*/depth.*.exr"))) < 4:
@@ -151,9 +153,8 @@ def test_a_killed_clip_goes_on_at_its_frame_and_ends_the_same(
         process.kill()
     kept = {path.name: path.stat().st_mtime_ns for path in raw.glob("*/depth.*.exr")}
     assert not times_done(out)
-    assert 4 <= len(kept) <= 10
+    assert 4 <= len(kept) < len(frames)
     seen: dict[str, int] = {}
-    argv[argv.index("--quiet")] = "--quiet"
     with subprocess.Popen(argv) as process:
         while process.poll() is None:
             seen |= {path.name: _mtime(path) for path in raw.glob("*/depth.*.exr")}
