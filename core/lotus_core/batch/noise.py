@@ -41,10 +41,6 @@ class MovingNoise:
         self._positions: dict[tuple[int, int], np.ndarray] = {}
         self._fields: dict[tuple[int, tuple[int, ...]], tuple[int, torch.Tensor]] = {}
 
-    def cut(self) -> None:
-        """Begin anew with a scene."""
-        self.__init__(tuple(self._scale))  # type: ignore[misc]
-
     def step(self, flow: np.ndarray) -> None:
         """Go on to the next frame; `flow` is its motion to the frame before, h×w×2 in its own pixels."""
         self._flows.append(flow)
