@@ -28,7 +28,18 @@ def test_depth_with_uncertainty_then_the_saved_maps(
     assert "ScanNet: 2 frames" in printed
     assert "abs_rel" in printed
     assert "ause" in printed
-    for name in ("per_sample.csv", "summary.json", "sparsification.png", "pictures/worst.png"):
+    assert ["Lotus-G", "5.9", "95.7", "98.8"] in [line.split() for line in printed.splitlines()]
+    assert "from He et al., Lotus, arXiv:2409.18124v5, Table 1" in printed
+    assert "2 samples are scored here; the paper's table is about 800." in printed
+    written = (
+        "per_sample.csv",
+        "summary.json",
+        "summary.csv",
+        "summary.md",
+        "sparsification.png",
+        "pictures/worst.png",
+    )
+    for name in written:
         assert (tmp_path / "out" / name).is_file(), name
     table = (tmp_path / "out/per_sample.csv").read_bytes()
     assert main(first) == 0  # nothing left to do: the same figures

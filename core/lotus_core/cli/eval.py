@@ -50,7 +50,9 @@ def add(commands: Any) -> None:
         metavar="N",
         help="average N noise samples; from 2 on score uncertainty too",
     )
-    parser.add_argument("--area", choices=("eigen", "garg"), default="eigen", help="scored part of KITTI's pictures")
+    parser.add_argument(
+        "--area", choices=("eigen", "garg"), default="garg", help="scored part of KITTI's pictures (default: garg)"
+    )
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N samples")
     parser.add_argument("--save-predictions", action="store_true", help="keep the maps in DIR/predictions")
     parser.add_argument("--allow-missing", action="store_true", help="go on without samples whose files are missing")
@@ -91,7 +93,10 @@ def run(args: argparse.Namespace) -> None:
         columns = [(name, f"{value:.4g}") for name, value in result.metrics.items()]
         heading, values = zip(*columns, strict=True)
         print(table([(result.title, *heading), (f"{result.samples} samples", *values)]))
-        print(f"per_sample.csv, summary.json and pictures are in {args.output}")
+        print(f"\n{table(result.comparison())}\nfrom {result.paper.source}")
+        for note in result.notes:
+            print(note)
+        print(f"\nper_sample.csv, summary.md, .csv and .json, and pictures are in {args.output}")
 
 
 def _open(args: argparse.Namespace) -> DepthBenchmark | NormalBenchmark:

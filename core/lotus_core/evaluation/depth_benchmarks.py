@@ -22,7 +22,7 @@ Area = Literal["eigen", "garg"]
 # Rows and columns scored, as shares of height and width (top, bottom, left, right).
 _KITTI_AREAS: dict[Area, tuple[float, float, float, float]] = {
     "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),  # Garg et al. 2016
-    "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),  # Eigen et al. 2014; what the Lotus code scores
+    "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),  # Eigen et al. 2014; what Marigold's and Lotus' code score
 }
 _NYU_AREA = (slice(45, 471), slice(41, 601))  # Eigen et al. 2014, of 480×640
 _KITTI_CROP = (352, 1216)  # KITTI's benchmark size, bottom centre
@@ -65,7 +65,7 @@ class DepthBenchmark:
         root: Path,
         split: Path | None = None,
         *,
-        area: Area = "eigen",
+        area: Area = "garg",
         allow_missing: bool = False,
     ) -> None:
         if name not in DEPTH_BENCHMARKS:

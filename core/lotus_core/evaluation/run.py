@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import Cancelled, LotusError
-from ..files import atomic_path
 from ..maps import Depth, Normals
 from ..progress import Cancel, Progress
 from .benchmarks import BenchmarkSample
@@ -30,15 +27,7 @@ from .scoring import (
     score_depth,
     score_normals,
 )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a finished run found: metric → value over the benchmark, and how many samples that is."""
-
-    title: str
-    metrics: dict[str, float]
-    samples: int
+from .summary import Evaluation, summarised, write_summary
 
 
 def evaluate(
@@ -60,7 +49,8 @@ def evaluate(
     save_predictions: keep the maps as `predictions/<name>.npy`.
     limit:       score the first so many samples only.
 
-    Writes per_sample.csv, summary.json, pictures of the best, median and worst sample, and sparsification.png.
+    Writes per_sample.csv; summary.json, .csv and .md, with the paper's figures beside; pictures of the best, median and
+    worst sample; and sparsification.png.
 
     Raises:
         LotusError: a sample or prediction cannot be read or scored (named), the folder belongs to another run.
@@ -88,8 +78,8 @@ def evaluate(
             prediction.map.save(path)
         journal.add(name, _score(benchmark, prediction, sample), seconds)
     metrics = _summarise(journal, task, names)
-    result = Evaluation(benchmark.title, metrics, len(journal.rows))
-    _write_summary(folder / "summary.json", result, settings, benchmark)
+    result = summarised(benchmark, metrics, len(journal.rows), settings)
+    write_summary(folder, result, settings, benchmark)
     _write_pictures(benchmark, source, journal, folder)
     if uncertainty:
         save_curves(_mean_curves(journal), folder / "sparsification.png")
@@ -125,22 +115,6 @@ def _mean_curves(journal: Journal) -> dict[str, Sparsification]:
         label: Sparsification(removed, journal.summed(key) / count, oracle)
         for label, key in (("uncertainty", "by_uncertainty"), ("picture gradient", "by_gradient"))
     }
-
-
-def _write_summary(
-    path: Path, result: Evaluation, settings: dict[str, Any], benchmark: DepthBenchmark | NormalBenchmark
-) -> None:
-    record = {
-        "benchmark": result.title,
-        "samples": result.samples,
-        "metrics": {name: value if np.isfinite(value) else None for name, value in result.metrics.items()},
-        "left_out": benchmark.report.left_out,
-        "missing": [str(missing) for missing in benchmark.report.missing],
-        "without_truth": benchmark.without_truth,
-        "settings": settings,
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_pictures(
