@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import signal
 import threading
@@ -42,7 +43,14 @@ def make_accelerator(optim: OptimConfig) -> Accelerator:
     """Device, precision and processes of a run; also sets the CPU threads it may use."""
     if optim.threads:
         torch.set_num_threads(optim.threads)
-    return Accelerator(mixed_precision=optim.mixed_precision, gradient_accumulation_steps=optim.gradient_accumulation)
+    # Several processes without a GPU find each other only when told that they run on CPUs; else each trains alone.
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    on_cpus = processes > 1 and not (torch.cuda.is_available() or torch.xpu.is_available())
+    return Accelerator(
+        cpu=on_cpus,
+        mixed_precision=optim.mixed_precision,
+        gradient_accumulation_steps=optim.gradient_accumulation,
+    )
 
 
 class TrainingLoop:
