@@ -17,11 +17,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import lotus_core as lotus
 from lotus_core.checkpoints import list_models, read_header, save_model
 from lotus_core.checkpoints.registry import near_matches
+from lotus_core.errors import LotusError
 
 from .models import refusal, tiny_model
 
@@ -33,6 +35,35 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("single") / "made.safetensors"
     save_model(tiny_model("g"), path)
     return path
+
+
+def test_eight_bits_halve_the_file_and_err_by_half_a_step(tmp_path: Path) -> None:
+    model = tiny_model("g")
+    for name, dtype in (("half", torch.float16), ("eighth", torch.int8)):
+        save_model(model, tmp_path / f"{name}.safetensors", dtype)
+    half, eighth = (tmp_path / f"{name}.safetensors" for name in ("half", "eighth"))
+    assert read_header(eighth).tensor_bytes < 0.6 * read_header(half).tensor_bytes
+    back = lotus.load_model(eighth, device="cpu")
+    assert back.info == model.info
+    stored = {entry.dtype for entry in read_header(eighth).tensors.values()}
+    assert stored == {"I8", "F16", "F32"}
+    for (name, tensor), again in zip(model.state_dict().items(), back.state_dict().values(), strict=True):
+        rows, found = (x.flatten(1) if x.ndim > 1 else x[None] for x in (tensor, again))
+        largest = rows.abs().amax(1, keepdim=True)
+        assert bool(((rows - found).abs() <= largest * (1 / 254 + 1e-6)).all()), name
+    exact, near = (lotus.LotusPredictor(m).depth(PHOTO).values for m in (model, back))
+    assert 0 < np.abs(near - exact).max() < 0.05
+
+
+def test_an_eight_bit_file_with_a_broken_scale_is_refused(tmp_path: Path) -> None:
+    save_model(tiny_model("g"), tmp_path / "m.safetensors", torch.int8)
+    tensors = load_file(tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
+        metadata = file.metadata()
+    tensors["unet.conv_in.weight.int8_scale"][0] = torch.nan
+    save_file(tensors, tmp_path / "broken.safetensors", metadata)
+    with pytest.raises(LotusError, match=r"NaN or infinite weights \(unet\.conv_in\.weight\.int8_scale\)"):
+        lotus.load_model(tmp_path / "broken.safetensors", device="cpu")
 
 
 @pytest.mark.parametrize("variant", ["g", "d"])

@@ -49,9 +49,24 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path: Path, capsys: py
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.pt"]
 
 
+def test_eight_bits_say_how_far_they_are_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "small.safetensors"
+    half = tmp_path / "half.safetensors"
+    assert main(["convert", "lotus-tiny-depth-g", str(half)]) == 0
+    assert main(["convert", str(half), str(target), "--dtype", "int8"]) == 0
+    said = capsys.readouterr().out
+    assert 0 < float(said.rsplit("at most ", 1)[1].split()[0]) <= 0.004
+    assert target.stat().st_size < 0.55 * half.stat().st_size
+    assert main(["info", str(target)]) == 0
+    info = capsys.readouterr().out
+    assert "6,801,572 numbers, F16/I8" in info
+    assert main(["convert", str(half), str(tmp_path / "folder"), "--dtype", "int8"]) == 2
+    assert "no 8-bit weights" in capsys.readouterr().err
+
+
 def test_a_model_becomes_one_file_that_predicts_the_same(tmp_path: Path) -> None:
     target = tmp_path / "copy.safetensors"
-    assert main(["convert", "lotus-tiny-depth-g", str(target)]) == 0
+    assert main(["convert", "lotus-tiny-depth-g", str(target), "--dtype", "fp32"]) == 0
     photo = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
     maps = [lotus.LotusPredictor(lotus.load_model(m)).depth(photo) for m in ("lotus-tiny-depth-g", target)]
     assert (maps[0].values == maps[1].values).all()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_core.data.sample import Sample, flip
-from lotus_core.training.annotation import annotation, annotation_mask, depth_annotation
+from lotus_core.training.annotation import annotation, annotation_mask, annotation_weight, depth_annotation
 
 
 def depth_map(seed: int, height: int = 20, width: int = 30) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -73,6 +73,20 @@ def test_a_flip_mirrors_normals_and_negates_their_x(sample: Sample) -> None:
     assert torch.equal(mirrored[1:], plain[1:].flip(-1))
     depth = annotation(sample, "depth", "disparity")
     assert torch.equal(annotation(flip(sample), "depth", "disparity"), depth.flip(-1))
+
+
+def test_weights_make_a_disparity_error_count_by_its_share_of_the_depth(sample: Sample) -> None:
+    weight = annotation_weight(sample, 1.0)
+    solid = weight[sample.valid]
+    assert float(solid.mean()) == pytest.approx(1)
+    assert bool((weight[sample.sky] == 1).all())
+    assert bool((weight[~(sample.valid | sample.sky)] == 0).all())
+    depth = sample.depth[sample.valid]
+    near = (depth / depth.median() > 0.25) & (depth / depth.median() < 4)
+    ratio = (solid / depth)[near]
+    assert float(ratio.max() / ratio.min()) == pytest.approx(1, abs=1e-4)
+    assert float(solid.max() / solid.min()) <= 16 + 1e-4
+    assert torch.equal(annotation_weight(sample, 0.0), annotation_mask(sample, "depth").float())
 
 
 def test_the_sky_counts_for_depth_but_not_for_normals(sample: Sample) -> None:

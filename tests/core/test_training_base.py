@@ -82,8 +82,18 @@ def test_one_of_our_files_is_a_base_too(tmp_path: Path) -> None:
     x, noise = torch.randn(2, 1, 4, 8, 8)
     with torch.no_grad():
         assert torch.allclose(model.eval()(x, noise), original(x, noise), atol=1e-6)
-    with pytest.raises(LotusError, match='set variant = "g"'):
-        build_model(run_of(str(tmp_path / "ours.safetensors"), "d"), resolution=64)
+    narrow = build_model(run_of(str(tmp_path / "ours.safetensors"), "d"), resolution=64)
+    assert narrow.variant == "d"
+    with torch.no_grad():
+        assert torch.allclose(narrow.eval()(x, None), original(x, torch.zeros_like(x)), atol=1e-6)
+
+
+def test_a_lotus_d_cannot_become_a_lotus_g(tmp_path: Path) -> None:
+    from lotus_core.checkpoints import save_model
+
+    save_model(tiny_model("d"), tmp_path / "d.safetensors", dtype=torch.float32)
+    with pytest.raises(LotusError, match='set variant = "d"'):
+        build_model(run_of(str(tmp_path / "d.safetensors"), "g"), resolution=64)
 
 
 def test_a_base_that_is_none_is_one_sentence(tmp_path: Path) -> None:

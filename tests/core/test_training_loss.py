@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_core.training.config import ProtocolConfig
-from lotus_core.training.loss import latent_mask, masked_mse, protocol_losses, training_timesteps
+from lotus_core.training.loss import latent_mask, masked_mse, protocol_losses, spread_loss, training_timesteps
 
 SD2 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 LABELS = {"y": [math.sin(1), 0.0, math.cos(1), 1.0], "x": [0.0, math.sin(1), 1.0, math.cos(1)]}
@@ -164,3 +164,61 @@ def test_equation_5_ends_at_the_last_step() -> None:
     assert training_timesteps(1, 1000).tolist() == [999]
     assert training_timesteps(4, 1000).tolist() == [249, 499, 749, 999]
     assert training_timesteps(1000, 1000).tolist() == list(range(1000))
+
+
+def test_samples_that_spread_as_they_err_score_best() -> None:
+    """Errors of 0.5 on the left half and 2 on the right, whole columns alike: the stated scale is the best."""
+    generator = torch.Generator().manual_seed(3)
+    size, scale = (400, 4, 8, 8), 0.25
+    sigma = torch.where(torch.arange(8) < 4, 0.5, 2.0)
+    error = torch.randn(size, generator=generator) * sigma
+    first, second = torch.randn(2, *size, generator=generator) * sigma * scale
+    everywhere = torch.ones(400, 1, 8, 8)
+
+    def score(factor: float, profile: torch.Tensor | None = None) -> float:
+        spread = (first - second) / 2 * factor * (1.0 if profile is None else profile)
+        return float(spread_loss(spread, -spread, error, everywhere, scale))
+
+    scores = {factor: score(factor) for factor in (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)}
+    assert min(scores, key=lambda factor: scores[factor]) == 1.0
+    assert scores[1.0] < score(1.0, sigma.flip(0) / sigma)  # as much spread, but where the error is small
+
+
+def test_the_spread_term_moves_the_samples_and_not_their_mean() -> None:
+    first, second, target = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(5)).unbind()
+    first.requires_grad_(), second.requires_grad_()
+    mask = torch.ones(2, 1, 8, 8)
+    mask[0, :, :, :4] = 0
+    spread_loss(first, second, target, mask, 0.2).backward()
+    assert first.grad is not None
+    assert second.grad is not None
+    torch.testing.assert_close(first.grad, -second.grad)
+    assert float(first.grad[0, :, :, :4].abs().max()) == 0.0
+    assert float(first.grad[1].abs().min()) > 0
+
+
+def test_shares_of_a_batch_get_the_other_terms() -> None:
+    image, annotation, mask, noise = batch()
+    unet = Recorder()
+    protocol = ProtocolConfig(reconstruction_share=0.3, spread=0.5, spread_share=0.7)
+    found = protocol_losses(
+        unet,
+        image,
+        annotation,
+        mask,
+        torch.zeros(1, 2, 3),
+        noise,
+        torch.full((3,), 999),
+        DDPMScheduler(**SD2),
+        protocol,
+    )
+    torch.testing.assert_close(unet.latents[:, :4], torch.cat([image, image[:2], image[:1]]))
+    assert [round(float(label[0]), 3) for label in unet.labels] == [0.841] * 5 + [0.0]
+    assert found.spread is not None
+    assert found.reconstruction is not None
+    torch.testing.assert_close(found.total, found.annotation + found.reconstruction + 0.5 * found.spread)
+    expected = mean_square_by_hand(unet.answer[:3].numpy(), annotation.numpy(), mask.numpy())
+    assert math.isclose(float(found.annotation), expected, rel_tol=1e-5)
+    assert math.isclose(
+        float(found.reconstruction), mean_square_by_hand(unet.answer[5:].numpy(), image[:1].numpy(), None), rel_tol=1e-5
+    )

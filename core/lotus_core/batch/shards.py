@@ -72,7 +72,7 @@ class _Job:
             raise LotusError(f'{path} trains an autoencoder: shards are made for configs of kind = "lotus".')
         self.run = run
         sources = [open_source(source) for source in run.data.sources]
-        self.items = SampleItems(sources, run.model.task, run.model.space)
+        self.items = SampleItems(sources, run.model.task, run.model.space, run.protocol.far_weight)
         self._model: Any = None
 
     def latents(self, source: int, first: int, last: int) -> tuple[dict[str, Any], dict[str, str]]:

@@ -15,7 +15,8 @@ from diffusers.utils import logging as diffusers_logging
 from ..errors import LotusError
 from ..model import Autoencoder
 from .header import name_some
-from .layouts import Part
+from .layouts import SCALE, Part
+from .quantise import dequantised
 from .reading import read_tensors
 
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -55,11 +56,12 @@ class Unfilled(Generic[Network]):
 
         Raises LotusError for those that cannot be read or are not finite.
         """
-        tensors = {
-            name: tensor
-            for header, names in self.part.sources
-            for name, tensor in read_tensors(header, names, device, dtype, self.part.shapes)
-        }
+        tensors: dict[str, torch.Tensor] = {}
+        for header, names in self.part.sources:
+            tensors |= read_tensors(header, names, device, dtype, self.part.shapes)
+            scales = {name + SCALE: new for name, new in names.items() if name + SCALE in header.tensors}
+            for new, scale in read_tensors(header, scales, device, torch.float32):
+                tensors[new] = dequantised(tensors[new], scale, dtype)
         self.network.load_state_dict(tensors, strict=True, assign=True)
         return self.network
 

@@ -50,8 +50,9 @@ def convert(
 
     A pickle (.ckpt .pt .pth .bin) keeps its names, shapes and dtypes; torch reads it with `weights_only=True`, which
     runs no code of the file. Anything `load_model` takes becomes, in `dtype`, our single file where `target` ends in
-    .safetensors, else a diffusers folder. That holds text_encoder/ and tokenizer/ where `source` or `text_encoder` have
-    them; for Lotus itself, the embedding that it holds in any case is enough.
+    .safetensors, else a diffusers folder. torch.int8 is for our file only (`quantise`). A folder holds text_encoder/
+    and tokenizer/ where `source` or `text_encoder` have them; for Lotus itself, the embedding that it holds in any case
+    is enough.
 
     Raises LotusError where the source cannot be read so, the target cannot be written, or reading it back gives other
     weights.
@@ -65,11 +66,23 @@ def convert(
         return f"{len(tensors)} tensors, unchanged"
     to_folder = target.suffix != ".safetensors"
     if to_folder:
+        if dtype == torch.int8:
+            raise LotusError("A diffusers folder holds no 8-bit weights: use --dtype fp16, or a name in .safetensors.")
         _check_folder(target)
+    loaded = torch.float32 if dtype == torch.int8 else dtype
     model = load_model(
-        source, "cpu", dtype, task=task, space=space, vae=vae, text_encoder=text_encoder, progress=progress
+        source, "cpu", loaded, task=task, space=space, vae=vae, text_encoder=text_encoder, progress=progress
     )
     words = f"{model.info.name}, {str(dtype).removeprefix('torch.')}, with its autoencoder and empty prompt"
+    if dtype == torch.int8:
+        with atomic_path(target) as temporary:
+            save_model(model, temporary, dtype)
+            error = largest_error(model, load_model(temporary, "cpu", loaded))
+            if not error <= QUANTISED_ERROR:
+                raise LotusError(
+                    f"Reading back what was written gave other weights ({error:.3g} of the largest in a row)."
+                )
+        return f"{words}; read back, weights differ by at most {error:.4f} of the largest in their row"
     written = checksums(model)
     if not to_folder:
         with atomic_path(target) as temporary:
@@ -90,6 +103,22 @@ def convert(
         shutil.rmtree(staging, ignore_errors=True)
     found = "with text encoder and tokenizer" if text else "which other programs need a text encoder for"
     return f"{words}, as a diffusers folder, {found}; read back, all {len(written)} tensors are equal"
+
+
+QUANTISED_ERROR = 0.004  # half of 1/127, and the rounding of float16
+
+
+def largest_error(model: LotusModel, other: LotusModel) -> float:
+    """Largest difference of a weight between two equal networks, in parts of the largest of its row, or of a vector."""
+    found = other.state_dict()
+    errors = []
+    for name, tensor in model.state_dict().items():
+        rows, again = (
+            x.float().view(len(x), -1) if x.ndim > 1 else x.float().view(1, -1) for x in (tensor, found[name])
+        )
+        largest = rows.abs().amax(1).clamp_min(1e-20)
+        errors.append(float(((rows - again).abs().amax(1) / largest).max()))
+    return max(errors)
 
 
 def save_folder(model: LotusModel, folder: Path, text: Path | None = None) -> None:

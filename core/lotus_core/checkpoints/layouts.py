@@ -12,6 +12,7 @@ from .header import Header, name_some
 from .ldm import autoencoder_names, autoencoder_shape, is_ldm_autoencoder, unet_names
 
 PROMPT = "prompt_embeds"
+SCALE = ".int8_scale"  # ends the name of what the rows of an 8-bit tensor are to be multiplied by, in our own files
 SWITCHER = "class_embedding.linear_1.weight"  # takes the task; see `model.task_embedding`
 SWITCHES = 4  # numbers that it takes
 _LDM_UNET, _UNET = "input_blocks.0.0.weight", "down_blocks.0.resnets.0.conv1.weight"
@@ -96,7 +97,7 @@ class Contents:
 
 def contents_of(header: Header) -> Contents:
     """Recognise a file by its tensors' names. Never raises for a file of another model: all its parts are None."""
-    names = header.tensors
+    names = [name for name in header.tensors if not name.endswith(SCALE)]
     ldm_prefix, prefix = _prefix(names, _LDM_UNET), _prefix(names, _UNET)
     vae_prefix = _prefix(names, _AUTOENCODER)
     vae = None

@@ -21,12 +21,15 @@ from ..model_info import ModelInfo
 from .assemble import Unfilled, build_autoencoder, build_unet, unfilled
 from .format import FORMAT, FORMAT_VERSION, check_format
 from .header import Header
-from .layouts import PROMPT, Part
+from .layouts import PROMPT, SCALE, Part
+from .quantise import quantised
 from .reading import read_tensors
 
 
 def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16) -> None:
     """Write `model` to one .safetensors file, its weights as `dtype`. The file appears whole or not at all.
+
+    torch.int8 keeps matrices and kernels in 8 bits (`quantise`), the rest in float16.
 
     Raises LotusError where the weights are not finite in `dtype` or the file cannot be written.
     """
@@ -40,7 +43,10 @@ def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dty
     tensors = {f"unet.{name}": tensor for name, tensor in model.unet.state_dict().items()}
     tensors |= {f"vae.{name}": tensor for name, tensor in model.vae.state_dict().items()}
     tensors[PROMPT] = model.prompt_embeds
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
+    if dtype == torch.int8:
+        tensors = quantised(tensors)
+    else:
+        tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
     broken = next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
     if broken is not None:
         raise LotusError(f"The model's weights are not finite as {dtype} ({broken}), so {path.name} was not written.")
@@ -98,7 +104,11 @@ def load_single_file(
 
 
 def _part(header: Header, prefix: str) -> Part:
-    names = {name: name.removeprefix(prefix) for name in header.tensors if name.startswith(prefix)}
+    names = {
+        name: name.removeprefix(prefix)
+        for name in header.tensors
+        if name.startswith(prefix) and not name.endswith(SCALE)
+    }
     return Part.of([(header, names)], "diffusers", str(header.path))
 
 

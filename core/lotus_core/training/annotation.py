@@ -44,6 +44,23 @@ def annotation(sample: Sample, task: Literal["depth", "normal"], space: Literal[
     return sample.normals.float()
 
 
+MAX_WEIGHT = 4.0
+"""Bound of `annotation_weight`, above and (its inverse) below."""
+
+
+def annotation_weight(sample: Sample, far_weight: float) -> torch.Tensor:
+    """H×W float32, mean 1 over the solid points: (depth / median depth)^far_weight within [1/4, 4]; 1 on the sky.
+
+    An error δ in disparity is a relative error of depth · δ, which is what AbsRel measures. 0 where nothing is known.
+    """
+    weight = annotation_mask(sample, "depth").float()
+    if far_weight and sample.valid.any():
+        depth = sample.depth[sample.valid].float()
+        solid = ((depth / depth.median()) ** far_weight).clamp(1 / MAX_WEIGHT, MAX_WEIGHT)
+        weight[sample.valid] = solid / solid.mean()
+    return weight
+
+
 def annotation_mask(sample: Sample, task: Literal["depth", "normal"]) -> torch.Tensor:
     """H×W bool: where the annotation means something. The sky has a depth (far) but no normal."""
     return (sample.valid | sample.sky) if task == "depth" else sample.valid

@@ -78,6 +78,19 @@ def widen_input(unet: UNet2DConditionModel) -> None:
     unet.register_to_config(in_channels=new.in_channels)
 
 
+def narrow_input(unet: UNet2DConditionModel) -> None:
+    """Take the noise half from the first layer of a Lotus-G, in place: what it did for noise of zero remains."""
+    old = unet.conv_in
+    channels = unet.config.in_channels // 2
+    new = torch.nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding)
+    with torch.no_grad():
+        new.weight.copy_(old.weight[:, :channels])
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    unet.conv_in = new
+    unet.register_to_config(in_channels=channels)
+
+
 def load_autoencoder(path: str) -> Autoencoder:
     """An autoencoder, float32, from a diffusers folder (its own, or a whole model's) or one of our model files."""
     folder = Path(path).expanduser()
@@ -114,8 +127,10 @@ def _from_base(base: str, variant: str) -> tuple[UNet2DConditionModel, Autoencod
     path = Path(base).expanduser()
     if path.is_file() or base in embedded():
         model = load_model(base, device="cpu", dtype=torch.float32)
-        if model.variant != variant:
-            raise LotusError(f'{base} is a Lotus-{model.variant.upper()}: set variant = "{model.variant}".')
+        if (model.variant, variant) == ("g", "d"):
+            narrow_input(model.unet)
+        elif model.variant != variant:
+            raise LotusError(f'{base} is a Lotus-D, which has no noise input to train: set variant = "d".')
         return model.unet, model.vae, model.prompt_embeds
     folder = path if path.is_dir() else download(base)
     # A base without a class embedding gets one here; its layers keep their random initial values.

@@ -108,11 +108,24 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """The ladder of Table 3. The defaults are the paper's final protocol."""
+    """The ladder of Table 3. The defaults are the paper's final protocol; the last three keys are ours.
+
+    reconstruction_share: of the pictures of a batch, the share that also gets the detail preserver's term.
+    far_weight: the annotation's term weighs a point by (its depth / the picture's median depth) to this power, so that
+    an error counts more by its share of the depth, as AbsRel counts it; 0 weighs all alike.
+    spread: weight of the term that teaches Lotus-G to let its samples differ where it errs (`spread_loss`); 0 is none.
+    spread_scale: how far they differ, in standard deviations of the error.
+    spread_share: of the pictures of a batch, the share that is predicted twice for it.
+    """
 
     prediction: Literal["x0", "epsilon", "v"] = "x0"
     training_timesteps: int = 1
     detail_preserver: bool = True
+    reconstruction_share: float = 1.0
+    far_weight: float = 0.0
+    spread: float = 0.0
+    spread_scale: float = 0.2
+    spread_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -263,6 +276,19 @@ def _check_run(run: RunConfig) -> None:
     if model.variant == "d" and (protocol.prediction != "x0" or protocol.training_timesteps != 1):
         raise LotusError(
             'variant = "d" has no noise to predict: it needs prediction = "x0" and training_timesteps = 1.'
+        )
+    if not (0 < protocol.reconstruction_share <= 1 and 0 < protocol.spread_share <= 1):
+        raise LotusError(
+            "[protocol] reconstruction_share and spread_share must be above 0 and at most 1; detail_preserver = false"
+            " and spread = 0 leave their terms out."
+        )
+    if min(protocol.far_weight, protocol.spread) < 0 or protocol.spread_scale <= 0:
+        raise LotusError("[protocol] far_weight and spread must be ≥ 0, and spread_scale above 0.")
+    if protocol.far_weight and model.task != "depth":
+        raise LotusError('[protocol] far_weight weighs by depth: it needs task = "depth".')
+    if protocol.spread and (model.variant, protocol.prediction, protocol.training_timesteps) != ("g", "x0", 1):
+        raise LotusError(
+            '[protocol] spread needs variant = "g", prediction = "x0" and training_timesteps = 1: samples of one step.'
         )
     if not 1 <= protocol.training_timesteps <= run.scheduler.num_train_timesteps:
         raise LotusError(

@@ -3,8 +3,8 @@
     <folder>/source-0/latents-0000000-0000256.safetensors
 
 A shard holds `image` and `annotation` float16 N×F×C×h×w (F = 2 where mirrored samples are drawn as well, else 1) and
-`mask` uint8 N×F×1×h×w. Its metadata say what it was made of, so that other data, another autoencoder or another task is
-noticed. A shard is there whole or not at all; those that are missing are made.
+`mask` N×F×1×h×w, uint8, or float16 where points have weights. Its metadata say what it was made of, so that other data,
+another autoencoder or another task is noticed. A shard is there whole or not at all; those that are missing are made.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SHARD = 256  # samples; what a kill costs at most
 
 
 class LatentItems(Dataset[dict[str, Any]]):
-    """Draw → dict of `image`, `annotation` scaled latents C×h×w float32, `mask` 1×h×w bool, `number` int."""
+    """Draw → dict of `image`, `annotation` scaled latents C×h×w float32, `mask` 1×h×w float32, `number` int."""
 
     def __init__(self, shards: Sequence[Sequence[Path]]) -> None:
         """shards: those of each source, in order."""
@@ -55,7 +55,7 @@ class LatentItems(Dataset[dict[str, Any]]):
         return {
             "image": one["image"].float(),
             "annotation": one["annotation"].float(),
-            "mask": one["mask"].bool(),
+            "mask": one["mask"].float(),
             "number": draw.number,
         }
 
@@ -125,6 +125,7 @@ def source_keys(items: SampleItems, model: LotusModel, run: RunConfig) -> list[s
                 "space": run.model.space,
                 "flip": run.data.flip,
                 "autoencoder": weights,
+                **({"far_weight": items.far_weight} if items.far_weight else {}),
             },
             sort_keys=True,
         )
@@ -153,7 +154,7 @@ def encoded_samples(
         yield {
             "image": latents["image"].half().cpu(),
             "annotation": latents["annotation"].half().cpu(),
-            "mask": latents["mask"].to(torch.uint8).cpu(),
+            "mask": latents["mask"].to(torch.float16 if items.far_weight else torch.uint8).cpu(),
         }
 
 

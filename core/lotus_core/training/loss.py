@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,26 +19,70 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars, float32. `total` is what is differentiated: annotation + reconstruction (Eq. 6)."""
+    """Scalars, float32. `total` is what is differentiated: annotation + reconstruction (Eq. 6) + weight · spread."""
 
     total: torch.Tensor
     annotation: torch.Tensor
     reconstruction: torch.Tensor | None
+    spread: torch.Tensor | None = None
+
+
+def input_rows(count: int, protocol: ProtocolConfig) -> tuple[int, int, int]:
+    """Rows of the U-Net's batch for `count` pictures: annotations, those of them a second time, reconstructions."""
+    second = max(1, round(protocol.spread_share * count)) if protocol.spread else 0
+    again = max(1, round(protocol.reconstruction_share * count)) if protocol.detail_preserver else 0
+    return count, second, again
 
 
 def latent_mask(valid: torch.Tensor, factor: int) -> torch.Tensor:
-    """B×H×W bool pixels → B×1×h×w bool latents, true only where every pixel under the latent is valid."""
-    invalid = (~valid).float().unsqueeze(1)
-    return F.max_pool2d(invalid, factor) == 0
+    """B×H×W pixels, bool or weights ≥ 0 → B×1×h×w float32 latents: the mean, but 0 where any pixel under it is 0."""
+    weight = valid.float().unsqueeze(1)
+    return F.avg_pool2d(weight, factor) * (F.max_pool2d(-weight, factor) < 0)
 
 
 def masked_mse(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean squared error over the latent elements that `mask` (B×1×h×w) marks, in float32; 0 where it marks none."""
+    """Mean squared error over latent elements, weighted by `mask` (B×1×h×w), in float32; 0 where all weights are 0."""
     squared = (prediction.float() - target.float()).square()
-    if mask is None:
-        return squared.mean()
-    weight = mask.expand_as(squared)
-    return torch.where(weight, squared, 0.0).sum() / weight.sum().clamp_min(1)
+    return squared.mean() if mask is None else masked_mean(squared, mask)
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of B×C×h×w values weighted by B×1×h×w; 0 where all weights are 0."""
+    weight = mask.float().expand_as(values)
+    return torch.where(weight > 0, values * weight, 0.0).sum() / weight.sum().clamp_min(1e-6)
+
+
+_SPREAD_SCALES = (1, 4, 16)  # latents; errors of whole surfaces count as well as those of points
+
+
+def spread_loss(
+    first: torch.Tensor, second: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """How badly the difference of two samples of one picture matches the error of their mean; float32 scalar.
+
+    The energy score (Gneiting & Raftery 2007, Eq. 22) of errors ±d against r = target − mean, where d is the samples'
+    difference divided by √2 · scale: smallest in expectation where samples spread by `scale` standard deviations of
+    the error. Means over the latents at several scales, each a vector over channels. The mean gets no gradient.
+
+    Args:
+        first, second, target: B×C×h×w. mask: B×1×h×w weights.
+    """
+    error = target.float() - ((first + second) / 2).float().detach()
+    spread = (first.float() - second.float()) / (math.sqrt(2) * scale)
+    known = (mask > 0).float()
+    total = error.new_zeros(())
+    for size in _SPREAD_SCALES:
+        size = min(size, *error.shape[-2:])
+        share = F.avg_pool2d(known, size)
+        r, d = (F.avg_pool2d(x * known, size) for x in (error, spread))
+        score = (_length(d - r) + _length(d + r)) / 2 - _length(d) / math.sqrt(2)
+        total = total + masked_mean(score, share)
+    return total / len(_SPREAD_SCALES)
+
+
+def _length(vectors: torch.Tensor) -> torch.Tensor:
+    """Euclidean length over channels, B×1×h×w, with a gradient at zero."""
+    return (vectors.square().sum(1, keepdim=True) + 1e-8).sqrt()
 
 
 def training_timesteps(count: int, total: int) -> torch.Tensor:
@@ -59,21 +104,21 @@ def protocol_losses(
     scheduler: DDPMScheduler,
     protocol: ProtocolConfig,
 ) -> Losses:
-    """Both terms of Eq. 6 from one U-Net call on the concatenated batch.
+    """All terms from one U-Net call on the concatenated batch: annotations, then images to reconstruct.
 
     Args:
         unet: (latents, timesteps, prompt, class_labels) → predicted latents.
         image, annotation: scaled latents, B×C×h×w.
-        mask: B×1×h×w, valid annotation latents; the image is valid everywhere.
+        mask: B×1×h×w, weights of the annotation latents, 0 where not valid; the image is valid everywhere.
         prompt: 1×L×D.
-        noise: K·B×C×h×w for Lotus-G (K = 2 with the detail preserver, else 1; annotation rows first), None for Lotus-D.
+        noise: as many rows as `input_rows` says in all, for Lotus-G; None for Lotus-D.
         timesteps: B, indices into the schedule.
     """
-    count = len(image)
-    rows = 2 if protocol.detail_preserver else 1
-    clean = torch.cat([annotation, image]) if rows == 2 else annotation
-    condition = image.repeat(rows, 1, 1, 1)
-    timesteps = timesteps.repeat(rows)
+    count, second, again = input_rows(len(image), protocol)
+    annotated = count + second
+    clean = torch.cat([annotation, annotation[:second], image[:again]])
+    condition = torch.cat([image, image[:second], image[:again]])
+    timesteps = torch.cat([timesteps, timesteps[:second], timesteps[:again]])
     target = clean
     if noise is None:
         inputs = condition
@@ -83,10 +128,18 @@ def protocol_losses(
             target = noise
         elif protocol.prediction == "v":
             target = scheduler.get_velocity(clean, noise, timesteps)
-    labels = torch.cat([task_embedding(task).expand(count, -1) for task in ("annotation", "reconstruct")[:rows]])
+    labels = torch.cat(
+        [task_embedding("annotation").expand(annotated, -1), task_embedding("reconstruct").expand(again, -1)]
+    )
     predicted = unet(inputs, timesteps, prompt.expand(len(inputs), -1, -1), labels.to(image.device))
-    annotation_loss = masked_mse(predicted[:count], target[:count], mask)
-    if rows == 1:
-        return Losses(annotation_loss, annotation_loss, None)
-    reconstruction_loss = masked_mse(predicted[count:], target[count:], None)
-    return Losses(annotation_loss + reconstruction_loss, annotation_loss, reconstruction_loss)
+    total = annotation_loss = masked_mse(predicted[:count], target[:count], mask)
+    reconstruction = spread = None
+    if again:
+        reconstruction = masked_mse(predicted[annotated:], target[annotated:], None)
+        total = total + reconstruction
+    if second:
+        weights = torch.ones_like(image[:second, :1]) if mask is None else mask[:second]
+        pair = predicted[:second], predicted[count:annotated]
+        spread = spread_loss(*pair, annotation[:second], weights, protocol.spread_scale)
+        total = total + protocol.spread * spread
+    return Losses(total, annotation_loss, reconstruction, spread)

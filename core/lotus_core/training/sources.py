@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..data.sample import Sample, flip
 from ..errors import LotusError
-from .annotation import annotation, annotation_mask
+from .annotation import annotation, annotation_mask, annotation_weight
 from .config import AnyRunConfig, SourceConfig
 from .order import DataOrder, Draw
 
@@ -57,15 +57,19 @@ def open_source(config: SourceConfig) -> SampleSource:
 
 
 class SampleItems(Dataset[dict[str, Any]]):
-    """Draw → dict of `image`, `annotation` 3×H×W float32 in [−1, 1], `mask` H×W bool, `number` int."""
+    """Draw → dict of `image`, `annotation` 3×H×W float32 in [−1, 1], `mask` H×W, `number` int.
+
+    The mask is bool, or with `far_weight` the weights of `annotation_weight`.
+    """
 
     def __init__(
         self,
         sources: Sequence[SampleSource],
         task: Literal["depth", "normal"],
         space: Literal["disparity", "depth"],
+        far_weight: float = 0.0,
     ) -> None:
-        self.sources, self.task, self.space = sources, task, space
+        self.sources, self.task, self.space, self.far_weight = sources, task, space, far_weight
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         sample = self.sources[draw.source][draw.item]
@@ -74,7 +78,9 @@ class SampleItems(Dataset[dict[str, Any]]):
         return {
             "image": sample.image,
             "annotation": annotation(sample, self.task, self.space),
-            "mask": annotation_mask(sample, self.task),
+            "mask": annotation_weight(sample, self.far_weight)
+            if self.far_weight
+            else annotation_mask(sample, self.task),
             "number": draw.number,
         }
 

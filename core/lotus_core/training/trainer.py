@@ -18,7 +18,7 @@ from .config import RunConfig
 from .latents import SHARD as LATENT_SHARD
 from .latents import cached_latents, encode_batch
 from .loop import TrainingLoop, make_accelerator
-from .loss import protocol_losses, training_timesteps
+from .loss import input_rows, protocol_losses, training_timesteps
 from .order import Draw, noise, uniform
 from .sources import SampleItems, batches_from, open_source
 from .validation import validate
@@ -30,7 +30,7 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
     device = accelerator.device
     sources = [open_source(source) for source in run.data.sources]
     held_out = [open_source(source) for source in run.data.validation]
-    items = SampleItems(sources, run.model.task, run.model.space)
+    items = SampleItems(sources, run.model.task, run.model.space, run.protocol.far_weight)
     sizes = [items[Draw(number, 0, False, 0)]["image"].shape[-2:] for number in range(len(sources))]
     model = build_model(run, resolution=max(max(size) for size in sizes)).to(device)
     _check_sizes(model, sizes)
@@ -55,8 +55,9 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
         image, target, mask = (batch[name].to(device) for name in ("image", "annotation", "mask"))
         draws = None
         if model.variant == "g":
-            purposes = ("noise y", "noise x") if run.protocol.detail_preserver else ("noise y",)
-            draws = torch.cat([noise(run.optim.seed, numbers, p, image.shape[1:]) for p in purposes]).to(device)
+            rows = zip(("noise y", "second noise y", "noise x"), input_rows(len(image), run.protocol), strict=True)
+            parts = [noise(run.optim.seed, numbers[:n], purpose, image.shape[1:]) for purpose, n in rows if n]
+            draws = torch.cat(parts).to(device)
         picked = (uniform(run.optim.seed, numbers, "timestep") * len(trained_steps)).astype(int)
 
         def predict(
@@ -83,6 +84,8 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
         values = {"loss": result.total, "annotation_loss": result.annotation}
         if result.reconstruction is not None:
             values["reconstruction_loss"] = result.reconstruction
+        if result.spread is not None:
+            values["spread_loss"] = result.spread
         return values
 
     path = Path(run.output.dir) / f"{run.model.name}.safetensors"
