@@ -65,3 +65,9 @@ def test_uncertainty_ranks_errors(measured: tuple[Rows, np.ndarray]) -> None:
     rows, _ = measured
     assert np.mean(rows["spearman"]) > 0.15
     assert np.mean(rows["ause"]) < np.mean(rows["ause_flat"])
+
+
+def test_normals_beat_the_best_single_direction_clearly(measured: tuple[Rows, np.ndarray]) -> None:
+    rows, errors = measured
+    assert errors.mean() < 0.75 * np.mean(rows["one_direction"])
+    assert np.mean(rows["floor_and_wall"]) <= np.mean(rows["one_direction"])

@@ -124,14 +124,15 @@ def _score_uncertainty(
     error: NDArray, std: NDArray, sample: BenchmarkSample
 ) -> tuple[dict[str, float], dict[str, NDArray]]:
     """Figures and curves of the model's uncertainty, and of the picture's gradient as if it were one (the baseline)."""
-    uncertainty, gradient = std[sample.mask], _gradient(sample.image)[sample.mask]
+    uncertainty, gradient = std[sample.mask], picture_gradient(sample.image)[sample.mask]
     own, baseline = sparsification(error, uncertainty), sparsification(error, gradient)
     figures = {"spearman": spearman(error, uncertainty), "ause": own.ause, "ause_gradient": baseline.ause}
     curves = {"by_uncertainty": own.by_uncertainty, "oracle": own.oracle, "by_gradient": baseline.by_uncertainty}
     return figures, curves
 
 
-def _gradient(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def picture_gradient(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Magnitude of the Sobel gradient of the grey picture, H×W: the uncertainty that needs no model."""
     grey = image.astype(np.float32).mean(axis=-1)
     return np.hypot(sobel(grey, axis=0), sobel(grey, axis=1))
 

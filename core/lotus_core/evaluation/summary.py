@@ -112,9 +112,9 @@ def _markdown(result: Evaluation, settings: dict[str, Any]) -> str:
 
 def markdown_table(rows: list[tuple[str, ...]]) -> str:
     """Rows of cells, the first being the heading."""
-    lines = [" | ".join(row) for row in rows]
-    lines.insert(1, "|".join("---" for _ in rows[0]))
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    return "\n".join(lines) + "\n"
 
 
 def _write(path: Path, text: str) -> None:
