@@ -60,7 +60,7 @@ def moved(parts: list[Primitive], x: float, y: float, z: float, yaw: float = 0.0
 
 def shrunk(parts: list[Primitive], scale: float) -> list[Primitive]:
     """The same thing, smaller."""
-    return [Primitive(p.shape, p.centre * scale, p.scale * scale, p.rotation, p.material, p.parameter) for p in parts]
+    return [replace(p, centre=p.centre * scale, scale=p.scale * scale) for p in parts]
 
 
 def colour(rng: Rng, palette: Palette, low: float = 0.06, high: float = 0.85) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,6 +34,20 @@ class Shape(Enum):
     LEAF = "leaf"  # flat elliptical disc in y = 0, two-sided
     RECTANGLE = "rectangle"  # y = 0, |x|, |z| ≤ 1, two-sided
     GROUND = "ground"  # the unbounded plane y = 0
+    FIELD = "field"  # the zero set of `Primitive.field`
+
+
+class Field(Protocol):
+    """A smooth surface in the canonical frame, inside the sphere of `radius` around the origin."""
+
+    @property
+    def radius(self) -> float: ...
+
+    def intersect(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Nearest t > 0 of N rays (directions of any length); +inf where missed."""
+
+    def normals(self, points: Tensor) -> Tensor:
+        """Outward, N×3, of any length."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,7 @@ class Primitive:
     rotation: Tensor
     material: Material
     parameter: float = 1.0
+    field: Field | None = None
 
     @property
     def bounding_radius(self) -> float:
@@ -61,6 +77,9 @@ class Primitive:
                 return math.hypot(x, z)
             case Shape.TORUS:
                 return x * (1.0 + self.parameter)
+            case Shape.FIELD:
+                assert self.field is not None
+                return max(x, y, z) * self.field.radius
             case Shape.FRUSTUM:
                 return math.hypot(max(x, z) * max(1.0, self.parameter), y)
             case _:
@@ -74,12 +93,20 @@ class Primitive:
         """Nearest t > 0 of N world-frame rays (N×3 each); +inf where missed. Exact, but a torus to 1e-4 of its ring."""
         o = self.to_local(origins)
         d = directions @ self.rotation / self.scale
-        return _INTERSECT[self.shape](o, d, self.parameter)
+        if self.field is not None:
+            return self.field.intersect(o, d)
+        return intersect_local(self.shape, o, d, torch.full_like(o[:, 0], self.parameter))
 
     def normals(self, points: Tensor) -> Tensor:
         """Outward unit normals N×3 (world frame) at surface points N×3."""
-        local = _NORMAL[self.shape](self.to_local(points), self.parameter)
+        local = self.to_local(points)
+        local = _NORMAL[self.shape](local, self.parameter) if self.field is None else self.field.normals(local)
         return torch.nn.functional.normalize((local / self.scale) @ self.rotation.T, dim=-1)
+
+
+def intersect_local(shape: Shape, origins: Tensor, directions: Tensor, parameter: Tensor) -> Tensor:
+    """Nearest t > 0 of N rays in the canonical frame of a shape (any but FIELD), each with its own parameter (N)."""
+    return _INTERSECT[shape](origins, directions, parameter)
 
 
 def _roots(a: Tensor, half_b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,7 +124,7 @@ def _first_positive(near: Tensor, far: Tensor) -> Tensor:
     return torch.where(t > _EPS, t, torch.full_like(t, NO_HIT))
 
 
-def _hit_ellipsoid(o: Tensor, d: Tensor, _: float) -> Tensor:
+def _hit_ellipsoid(o: Tensor, d: Tensor, _: Tensor) -> Tensor:
     return _first_positive(*_roots((d * d).sum(-1), (o * d).sum(-1), (o * o).sum(-1) - 1))
 
 
@@ -107,13 +134,13 @@ def _slabs(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     return torch.minimum(a, b).amax(-1), torch.maximum(a, b).amin(-1)
 
 
-def _hit_box(o: Tensor, d: Tensor, _: float) -> Tensor:
+def _hit_box(o: Tensor, d: Tensor, _: Tensor) -> Tensor:
     enter, leave = _slabs(o, d)
     t = _first_positive(enter, leave)
     return t.masked_fill(enter > leave, NO_HIT)
 
 
-def _hit_room(o: Tensor, d: Tensor, _: float) -> Tensor:
+def _hit_room(o: Tensor, d: Tensor, _: Tensor) -> Tensor:
     enter, leave = _slabs(o, d)
     return leave.masked_fill((leave <= _EPS) | (enter > leave), NO_HIT)
 
@@ -126,21 +153,21 @@ def _hit_plane(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return t, o[:, 0] + safe * d[:, 0], o[:, 2] + safe * d[:, 2]
 
 
-def _hit_ground(o: Tensor, d: Tensor, _: float) -> Tensor:
+def _hit_ground(o: Tensor, d: Tensor, _: Tensor) -> Tensor:
     return _hit_plane(o, d)[0]
 
 
-def _hit_leaf(o: Tensor, d: Tensor, _: float) -> Tensor:
+def _hit_leaf(o: Tensor, d: Tensor, _: Tensor) -> Tensor:
     t, x, z = _hit_plane(o, d)
     return t.masked_fill(x * x + z * z > 1, NO_HIT)
 
 
-def _hit_rectangle(o: Tensor, d: Tensor, _: float) -> Tensor:
+def _hit_rectangle(o: Tensor, d: Tensor, _: Tensor) -> Tensor:
     t, x, z = _hit_plane(o, d)
     return t.masked_fill(torch.maximum(x.abs(), z.abs()) > 1, NO_HIT)
 
 
-def _hit_frustum(o: Tensor, d: Tensor, top: float) -> Tensor:
+def _hit_frustum(o: Tensor, d: Tensor, top: Tensor) -> Tensor:
     # Side: x² + z² = (m + k y)², with k the slope of the radius.
     k, m = (top - 1) / 2, (top + 1) / 2
     radius, slope = m + k * o[:, 1], k * d[:, 1]
@@ -153,7 +180,7 @@ def _hit_frustum(o: Tensor, d: Tensor, top: float) -> Tensor:
         good = (t > _EPS) & (y.abs() <= 1) & torch.isfinite(t)
         best = torch.where(good & (t < best), t, best)
     dy = torch.where(d[:, 1].abs() < 1e-12, torch.full_like(d[:, 1], 1e-12), d[:, 1])
-    for height, limit in ((-1.0, 1.0), (1.0, top)):
+    for height, limit in ((-1.0, torch.ones_like(top)), (1.0, top)):
         t = (height - o[:, 1]) / dy
         safe = t.clamp(-1e9, 1e9)
         inside = (o[:, 0] + safe * d[:, 0]) ** 2 + (o[:, 2] + safe * d[:, 2]) ** 2 <= limit * limit
@@ -161,12 +188,12 @@ def _hit_frustum(o: Tensor, d: Tensor, top: float) -> Tensor:
     return best
 
 
-def _torus_distance(p: Tensor, tube: float) -> Tensor:
+def _torus_distance(p: Tensor, tube: Tensor) -> Tensor:
     ring = (p[:, 0] ** 2 + p[:, 2] ** 2).sqrt() - 1
     return (ring**2 + p[:, 1] ** 2).sqrt() - tube
 
 
-def _hit_torus(o: Tensor, d: Tensor, tube: float) -> Tensor:
+def _hit_torus(o: Tensor, d: Tensor, tube: Tensor) -> Tensor:
     """Sphere tracing of the exact distance, from the entry into the bounding sphere."""
     length = d.norm(dim=-1)
     near, far = _roots((d * d).sum(-1), (o * d).sum(-1), (o * o).sum(-1) - (1 + tube) ** 2)
@@ -174,7 +201,7 @@ def _hit_torus(o: Tensor, d: Tensor, tube: float) -> Tensor:
     hit = torch.zeros_like(t, dtype=torch.bool)
     going = torch.isfinite(far).nonzero()[:, 0]
     for _ in range(_TORUS_STEPS):
-        distance = _torus_distance(o[going] + t[going, None] * d[going], tube)
+        distance = _torus_distance(o[going] + t[going, None] * d[going], tube[going])
         arrived = distance.abs() < _TORUS_EPS
         hit[going[arrived]] = True
         t[going] += torch.where(arrived, torch.zeros_like(distance), distance / length[going])

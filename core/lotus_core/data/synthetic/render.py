@@ -15,7 +15,6 @@ from .scene import Light, Scene
 NOTHING, TERRAIN = -1, -2
 FAR_M = 80.0  # beyond this everything counts as sky, as in Virtual KITTI
 _SHADOW_BIAS = 2e-3
-_BLOCK = 8192  # rays at once in the culling, so that its temporaries stay in cache
 _SUBPIXELS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 
 
@@ -47,13 +46,11 @@ def render(scene: Scene, antialias: bool = True) -> Rendering:
     colour = _shade(scene, directions, depth, what, normals)
     if antialias:
         mixed = _silhouettes(what.view(height, width), normals.view(height, width, 3)).view(-1).nonzero()[:, 0]
-        total = torch.zeros_like(colour[mixed])
-        for dx, dy in _SUBPIXELS:
-            sub = view.directions(columns[mixed] + dx, rows[mixed] + dy)
-            t, hit = trace(scene, view.position, sub)
-            n = _normals(scene, view.position + t.clamp_max(1e6)[:, None] * sub, sub, hit)
-            total += _shade(scene, sub, t, hit, n).clamp_max(4.0)  # a highlight must not eat its neighbours
-        colour[mixed] = total / len(_SUBPIXELS)
+        sub = torch.cat([view.directions(columns[mixed] + dx, rows[mixed] + dy) for dx, dy in _SUBPIXELS])
+        t, hit = trace(scene, view.position, sub)
+        n = _normals(scene, view.position + t.clamp_max(1e6)[:, None] * sub, sub, hit)
+        shaded = _shade(scene, sub, t, hit, n).clamp_max(4.0)  # a highlight must not eat its neighbours
+        colour[mixed] = shaded.view(len(_SUBPIXELS), -1, 3).mean(0)
     sky = depth > FAR_M
     depth = depth.masked_fill(sky, math.inf)
     in_camera = (normals @ view.axes).masked_fill(sky[:, None], 0.0)
@@ -74,43 +71,7 @@ def trace(scene: Scene, origins: Tensor, directions: Tensor) -> tuple[Tensor, Te
     if scene.terrain is not None:
         t = scene.terrain.intersect(origins, directions)
         what = torch.where(torch.isfinite(t), TERRAIN, what)
-    maybe = _may_hit(scene, origins, directions)
-    for index, primitive in enumerate(scene.primitives):
-        if math.isinf(primitive.bounding_radius):
-            hit = primitive.intersect(origins, directions)
-            closer = hit < t
-            t, what = torch.where(closer, hit, t), torch.where(closer, index, what)
-            continue
-        some = maybe[index].nonzero()[:, 0]
-        if not len(some):
-            continue
-        hit = primitive.intersect(origins[some], directions[some])
-        closer = hit < t[some]
-        some = some[closer]
-        t[some], what[some] = hit[closer], index
-    return t, what
-
-
-def _may_hit(scene: Scene, origins: Tensor, directions: Tensor) -> Tensor:
-    """bool K×N: does ray n meet the bounding sphere of primitive k ahead of its origin?"""
-    device = directions.device
-    if not scene.primitives:
-        return torch.zeros(0, len(directions), dtype=torch.bool, device=device)
-    centres = torch.stack([p.centre for p in scene.primitives])
-    radii = torch.tensor([min(p.bounding_radius, 1e6) for p in scene.primitives], device=device)
-    constant = ((centres**2).sum(-1) - (radii * 1.001) ** 2)[:, None]
-    blocks = [
-        _spheres_met(centres, constant, o, d)
-        for o, d in zip(origins.split(_BLOCK), directions.split(_BLOCK), strict=True)
-    ]
-    return torch.cat(blocks, 1) if blocks else torch.zeros(len(centres), 0, dtype=torch.bool, device=device)
-
-
-def _spheres_met(centres: Tensor, constant: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
-    along = centres @ directions.T - (origins * directions).sum(-1)
-    outside2 = constant - 2 * (centres @ origins.T) + (origins**2).sum(-1)
-    meets = along * along >= (directions**2).sum(-1) * outside2
-    return meets & ((along > 0) | (outside2 < 0))
+    return scene.index.nearest(origins, directions, t, what)
 
 
 def _normals(scene: Scene, points: Tensor, directions: Tensor, what: Tensor) -> Tensor:
@@ -204,18 +165,10 @@ def _blocked(scene: Scene, points: Tensor, normals: Tensor, light: Light) -> Ten
     """bool N: something stands between the point and the light. Rooms and grounds cast no shadow on themselves."""
     start = points + _SHADOW_BIAS * (1 + points.norm(dim=-1, keepdim=True) * 0.1) * normals
     direction = light.position.expand_as(start) if light.is_sun else light.position - start
-    reach = math.inf if light.is_sun else 1.0
-    blocked = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-    maybe = _may_hit(scene, start, direction)
-    for index, primitive in enumerate(scene.primitives):
-        if math.isinf(primitive.bounding_radius):
-            continue
-        some = (maybe[index] & ~blocked).nonzero()[:, 0]
-        if len(some):
-            blocked[some] = primitive.intersect(start[some], direction[some]) < reach
+    blocked = scene.index.blocked(start, direction, math.inf if light.is_sun else 1.0)
     if scene.terrain is not None and light.is_sun:
         free = (~blocked).nonzero()[:, 0]
-        blocked[free] = torch.isfinite(scene.terrain.intersect(start[free], direction[free], near=0.3))
+        blocked[free] = torch.isfinite(scene.terrain.intersect(start[free], direction[free], near=0.3, fine=0.08))
     return blocked
 
 

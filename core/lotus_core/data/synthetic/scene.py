@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from .index import Index
 from .primitives import Primitive
 from .terrain import Terrain
 
@@ -57,6 +59,14 @@ class Light:
 
 
 @dataclass(frozen=True)
+class Focus:
+    """A lens with a shallow depth of field: what lies behind `distance` metres blurs, far away by `blur` pixels."""
+
+    distance: float
+    blur: float
+
+
+@dataclass(frozen=True)
 class Scene:
     """Everything the renderer needs. Colours are linear RGB."""
 
@@ -70,3 +80,9 @@ class Scene:
     sky_horizon: Tensor
     cloudiness: float
     haze_m: float  # distance over which the air takes over 63 % of the colour; inf = clear
+    focus: Focus | None = None
+
+    @cached_property
+    def index(self) -> Index:
+        """For the ray caster; made on first use."""
+        return Index(self.primitives)

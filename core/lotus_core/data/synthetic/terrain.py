@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 
 from .materials import Material
+from .primitives import NO_HIT
 
-_MARCH_STEPS = 96
-_BISECTIONS = 18
+_MOST_STEPS = 400
+_BISECTIONS = 12
+_SECANTS = 3
 
 
 @dataclass(frozen=True)
-class Terrain:
+class Waves:
     """h(x, z) = base + Σ amplitude · sin(frequency·(x, z) + phase). frequency: K×2 rad/m; amplitude, phase: K."""
 
     frequency: Tensor
     amplitude: Tensor
     phase: Tensor
     base: float
-    material: Material
 
     def height(self, points: Tensor) -> Tensor:
         """Height in metres at N×3 points (their y is not used)."""
@@ -34,29 +35,107 @@ class Terrain:
         normal = torch.stack([-slope[:, 0], torch.ones_like(slope[:, 0]), -slope[:, 1]], -1)
         return torch.nn.functional.normalize(normal, dim=-1)
 
-    def intersect(self, origins: Tensor, directions: Tensor, near: float = 0.05, far: float = 120.0) -> Tensor:
-        """First crossing of N rays, by geometric marching and bisection (to 4e-6 of a step); +inf where none."""
-        steps = near * (far / near) ** torch.linspace(0, 1, _MARCH_STEPS, device=origins.device)
-        low = torch.zeros(len(origins), device=origins.device)
-        high = torch.full_like(low, math.inf)
-        searching = torch.arange(len(origins), device=origins.device)
-        for t in steps.tolist():
-            point = origins[searching] + t * directions[searching]
-            below = point[:, 1] < self.height(point)
-            high[searching[below]] = t
-            searching = searching[~below]
-            low[searching] = t
-            if not len(searching):
+    @property
+    def swing(self) -> float:
+        """The height never leaves base ± this."""
+        return float(self.amplitude.abs().sum())
+
+    def crossing(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, fine: float) -> Tensor:
+        """First t in [near, far] (N each) at which N rays change sides; +inf where they do not.
+
+        Steps are as long as the steepest slope allows, but no shorter than `fine` of the way gone: a fold thinner than
+        that can be missed. The crossing itself is exact to float precision.
+        """
+        steepest = float((self.amplitude.abs() * self.frequency.norm(dim=-1)).sum())
+        # How fast a ray can approach the surface, in height per t.
+        pace = directions[:, 1].abs() + steepest * directions[:, [0, 2]].norm(dim=-1)
+        low, high = near.clone(), torch.full_like(near, NO_HIT)
+        going = (near < far).nonzero()[:, 0]
+        o, d, t = origins[going], directions[going], near[going]
+        gap = o[:, 1] + t * d[:, 1] - self.height(o + t[:, None] * d)
+        side, end, speed = gap.sign(), far[going], pace[going]
+        start = t
+        for _ in range(_MOST_STEPS):
+            step = torch.maximum(gap.abs() / speed, fine * (t - start).clamp_min(fine))
+            after = torch.minimum(t + step, end)
+            gap = o[:, 1] + after * d[:, 1] - self.height(o + after[:, None] * d)
+            crossed = gap * side < 0
+            low[going[crossed]], high[going[crossed]] = t[crossed], after[crossed]
+            on = ~crossed & (after < end)
+            going, o, d, side, end, speed = going[on], o[on], d[on], side[on], end[on], speed[on]
+            t, gap, start = after[on], gap[on], start[on]
+            if not len(going):
                 break
         hit = torch.isfinite(high).nonzero()[:, 0]
-        a, b, o, d = low[hit], high[hit], origins[hit], directions[hit]
+        high[hit] = self._between(origins[hit], directions[hit], low[hit], high[hit])
+        return high
+
+    def _between(self, o: Tensor, d: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        def gap(t: Tensor) -> Tensor:
+            return o[:, 1] + t * d[:, 1] - self.height(o + t[:, None] * d)
+
+        at_a = gap(a)
         for _ in range(_BISECTIONS):
             middle = (a + b) / 2
-            point = o + middle[:, None] * d
-            below = point[:, 1] < self.height(point)
-            a, b = torch.where(below, a, middle), torch.where(below, middle, b)
-        high[hit] = b
-        return high
+            there = gap(middle)
+            same = there * at_a > 0
+            a, b = torch.where(same, middle, a), torch.where(same, b, middle)
+            at_a = torch.where(same, there, at_a)
+        at_b = gap(b)
+        for _ in range(_SECANTS):
+            weight = (at_a / (at_a - at_b)).nan_to_num(0.5).clamp(0, 1)
+            middle = a + weight * (b - a)
+            there = gap(middle)
+            same = there * at_a > 0
+            a, b = torch.where(same, middle, a), torch.where(same, b, middle)
+            at_a, at_b = torch.where(same, there, at_a), torch.where(same, at_b, there)
+        return middle
 
     def _angle(self, points: Tensor) -> Tensor:
         return points[:, [0, 2]] @ self.frequency.T + self.phase
+
+
+@dataclass(frozen=True)
+class Terrain(Waves):
+    """Waves without end, of one material."""
+
+    material: Material
+
+    def intersect(
+        self, origins: Tensor, directions: Tensor, near: float = 0.05, far: float = 120.0, fine: float = 0.03
+    ) -> Tensor:
+        """First crossing of N rays between near and far; +inf where none."""
+        enter, leave = _slab(origins[:, 1], directions[:, 1], self.base, self.swing)
+        return self.crossing(origins, directions, enter.clamp_min(near), leave.clamp_max(far), fine)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A field for `Primitive`: waves over the square |x|, |z| ≤ 1, seen from both sides. Cloth, curtains, reliefs."""
+
+    waves: Waves
+
+    @property
+    def radius(self) -> float:
+        """Of the sphere around the origin that holds it."""
+        return math.hypot(math.sqrt(2), abs(self.waves.base) + self.waves.swing)
+
+    def intersect(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Nearest t > 0 of N rays; +inf where missed."""
+        spans = [_slab(origins[:, axis], directions[:, axis], 0.0, 1.0) for axis in (0, 2)]
+        spans.append(_slab(origins[:, 1], directions[:, 1], self.waves.base, self.waves.swing))
+        enter = torch.stack([s[0] for s in spans]).amax(0).clamp_min(1e-4)
+        leave = torch.stack([s[1] for s in spans]).amin(0)
+        return self.waves.crossing(origins, directions, enter, leave, 0.03)
+
+    def normals(self, points: Tensor) -> Tensor:
+        """Unit normals N×3 of the upper side."""
+        return self.waves.normals(points)
+
+
+def _slab(o: Tensor, d: Tensor, middle: float, half: float) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave middle ± half along one axis (with a little to spare)."""
+    inverse = 1 / torch.where(d.abs() < 1e-9, torch.full_like(d, 1e-9), d)
+    half = half * 1.0001 + 1e-6
+    a, b = (middle - half - o) * inverse, (middle + half - o) * inverse
+    return torch.minimum(a, b), torch.maximum(a, b)
