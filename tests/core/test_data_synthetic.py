@@ -17,7 +17,8 @@ from lotus_core.data.sample import flip
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.build import make, turned, vector
 from lotus_core.data.synthetic.compose import KINDS
-from lotus_core.data.synthetic.materials import PATTERNS, Material
+from lotus_core.data.synthetic.materials import Material
+from lotus_core.data.synthetic.patterns import PATTERNS
 from lotus_core.data.synthetic.primitives import Shape
 from lotus_core.data.synthetic.render import render
 from lotus_core.data.synthetic.scene import Scene, View
@@ -95,7 +96,7 @@ def test_depth_is_distance_to_the_camera_plane_and_normals_use_the_model_convent
     assert torch.allclose(
         seen.normals[-1, 0], torch.tensor([0.0, -1.0, 0.0]), atol=1e-6
     )  # up, in OpenCV's y-down frame
-    sample = SyntheticScenes(1, 48, 64, seed=1, textures=None, kind="street")[0]
+    sample = SyntheticScenes(1, 48, 64, seed=1, textures=None, kinds="street")[0]
     solid = sample.normals[:, sample.valid]
     assert solid[1].max() > 0.9  # the ground is green (y up) in the model's convention
     assert (solid.norm(dim=0) - 1).abs().max() < 1e-5
@@ -104,7 +105,7 @@ def test_depth_is_distance_to_the_camera_plane_and_normals_use_the_model_convent
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_normals_agree_with_the_slope_of_the_depth(kind: str) -> None:
-    sample = SyntheticScenes(4, 96, 128, seed=3, textures=None, kind=kind)[1]
+    sample = SyntheticScenes(4, 96, 128, seed=3, textures=None, kinds=kind)[1]
     found, known = normals_from_depth(
         torch.where(sample.valid, sample.depth, torch.zeros(())).numpy().astype(np.float64), sample.focal_px
     )[:2]
@@ -124,7 +125,7 @@ def test_the_same_seed_gives_the_same_scene_and_others_differ() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_keep_their_promises(kind: str) -> None:
-    scenes = SyntheticScenes(4, 48, 64, seed=11, textures="public", kind=kind)
+    scenes = SyntheticScenes(4, 48, 64, seed=11, textures="public", kinds=kind)
     for index in range(4):
         sample = scenes[index]
         assert sample.image.shape == (3, 48, 64)

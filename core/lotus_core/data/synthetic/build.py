@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .materials import PATTERNS, Material
-from .primitives import Primitive, Shape
+from .materials import Material
+from .patterns import PATTERNS
+from .primitives import Field, Primitive, Shape
 
 Rng = np.random.Generator
 Triple = Sequence[float] | np.ndarray
@@ -50,6 +51,22 @@ def make(
     return Primitive(
         shape, vector(centre), vector(half_size), torch.eye(3) if rotation is None else rotation, material, parameter
     )
+
+
+def shaped(field: Field, material: Material, size: float = 1.0) -> Primitive:
+    """A smooth body at the origin, `size` metres for each unit of its frame."""
+    return Primitive(Shape.FIELD, torch.zeros(3), torch.full((3,), size), torch.eye(3), material, field=field)
+
+
+def rod(start: Triple, end: Triple, radius: float, material: Material, taper: float = 1.0) -> Primitive:
+    """A round bar between two points; `taper` is the radius at its end over that at its start."""
+    a, b = vector(start), vector(end)
+    axis = (b - a) / (b - a).norm().clamp_min(1e-6)
+    aside = torch.linalg.cross(axis, vector((0.0, 0.0, 1.0) if abs(float(axis[2])) < 0.9 else (1.0, 0.0, 0.0)))
+    aside = aside / aside.norm()
+    rotation = torch.stack([aside, axis, torch.linalg.cross(aside, axis)], 1)
+    half = vector((radius, float((b - a).norm()) / 2, radius))
+    return Primitive(Shape.FRUSTUM, (a + b) / 2, half, rotation, material, taper)
 
 
 def moved(parts: list[Primitive], x: float, y: float, z: float, yaw: float = 0.0) -> list[Primitive]:

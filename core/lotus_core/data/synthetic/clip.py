@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .build import turned
-from .compose import compose
+from .compose import KINDS, compose
 from .dataset import load_textures
 from .render import render
 from .scene import View
@@ -57,7 +57,9 @@ def film(
     textures: str | None = "public",
 ) -> Iterator[Frame]:
     """`count` frames of scene `index` of `seed` (the scene that SyntheticScenes has there, at this size)."""
-    scene = compose(np.random.default_rng([seed, index]), height, width, load_textures(textures), kind)
+    scene = compose(
+        np.random.default_rng([seed, index]), height, width, load_textures(textures), (kind,) if kind else KINDS
+    )
     view, gain, before = scene.view, 0.0, None
     for number in range(count):
         seen = render(replace(scene, view=view))

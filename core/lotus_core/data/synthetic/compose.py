@@ -1,32 +1,50 @@
-"""Whole scenes from a random generator: rooms, table tops, streets and hills, each with camera and light."""
+"""Whole scenes from a random generator: the first four kinds, and the choice among all of them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from .build import Palette, Rng, any_material, colour, make, moved, shrunk, vector
-from .furniture import LARGE, SMALL, Builder
+from .build import Palette, Rng, any_material, make, moved, shrunk, vector
+from .busy import clutter, thin
+from .figures import SOFT, person
+from .furniture import LARGE, SMALL
 from .materials import Material
 from .outdoors import OUTDOORS
+from .places import alley, forest, height_at, rolling
+from .portraits import figures
 from .primitives import Primitive, Shape
 from .scene import Light, Scene, View
-from .terrain import Terrain
+from .staging import facing, indoors, keep_clear, light_colour, pick, sun_direction, under_the_sky
+from .thin import THIN_INDOORS, THIN_OUTDOORS
 
-KINDS = ("room", "tabletop", "street", "hills")
-SHARES = (0.5, 0.2, 0.2, 0.1)
-_CLEARANCE_M = 0.35  # nothing comes nearer to the camera than this,
-_CLEARANCE_ROOM_M = 0.8  # and in a room, where one near thing would take most of the disparity range, not than this
+# Every kind with its share. The first four alone, in these proportions, are what checkpoints were trained on before
+# there were others: FIRST_KINDS.
+_SHARES = {
+    "room": 0.3,
+    "tabletop": 0.12,
+    "street": 0.12,
+    "hills": 0.06,
+    "figures": 0.15,
+    "clutter": 0.1,
+    "thin": 0.06,
+    "alley": 0.05,
+    "forest": 0.04,
+}
+KINDS = tuple(_SHARES)
+FIRST_KINDS = KINDS[:4]
+_CLEARANCE_ROOM_M = 0.8  # in a room one near thing would take most of the disparity range
 
 
-def compose(rng: Rng, height: int, width: int, photos: list[Tensor], kind: str | None = None) -> Scene:
-    """A random scene of one of KINDS (drawn with SHARES unless given) for a picture of height × width pixels."""
-    kind = kind or str(rng.choice(KINDS, p=SHARES))
+def compose(rng: Rng, height: int, width: int, photos: list[Tensor], kinds: tuple[str, ...] = KINDS) -> Scene:
+    """A random scene of one of `kinds`, by their shares, for a picture of height × width pixels."""
+    shares = np.array([_SHARES[kind] for kind in kinds])
+    kind = str(rng.choice(kinds, p=shares / shares.sum()))
     palette = Palette(photos, float(rng.uniform(0.2, 1.0)))
-    return {"room": _room, "tabletop": _tabletop, "street": _street, "hills": _hills}[kind](rng, palette, height, width)
+    return _COMPOSERS[kind](rng, palette, height, width)
 
 
 def _room(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
@@ -63,25 +81,14 @@ def _room(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
         )
     for _ in range(int(rng.integers(2, 8))):
         x, z = rng.uniform(-0.85, 0.85) * (half[0] - 0.4), rng.uniform(-0.9, 0.8) * (half[2] - 0.4)
-        builder = _pick(rng, LARGE if rng.random() < 0.65 else SMALL)
-        parts += _keep_clear(moved(builder(rng, palette), x, 0.003, z, _facing(rng)), eye, _CLEARANCE_ROOM_M)
+        builder = pick(rng, (LARGE, SMALL, (*THIN_INDOORS, person, *SOFT))[int(rng.choice(3, p=(0.55, 0.25, 0.2)))])
+        parts += keep_clear(moved(builder(rng, palette), x, 0.003, z, facing(rng)), eye, _CLEARANCE_ROOM_M)
     lamps = []
     for _ in range(int(rng.integers(1, 3))):
         where = (rng.uniform(-0.7, 0.7) * half[0], top - rng.uniform(0.15, 0.6), rng.uniform(-0.7, 0.7) * half[2])
-        lamps.append(Light(vector(where), _light_colour(rng) * float(rng.uniform(1.5, 6.0)), False))
-    dome = float(rng.uniform(0.12, 0.5))
-    return Scene(
-        View.look(vector(eye), yaw, pitch, rng.normal(0, 0.04), fov, height, width),
-        parts,
-        None,
-        lamps,
-        _light_colour(rng) * dome,
-        _light_colour(rng) * dome * float(rng.uniform(0.4, 0.9)),
-        vector((0.5, 0.6, 0.8)),
-        vector((0.8, 0.8, 0.8)),
-        0.0,
-        math.inf,
-    )
+        lamps.append(Light(vector(where), light_colour(rng) * float(rng.uniform(1.5, 6.0)), False))
+    view = View.look(vector(eye), yaw, pitch, rng.normal(0, 0.04), fov, height, width)
+    return indoors(rng, palette, view, parts, lamps, float(rng.uniform(0.12, 0.5)))
 
 
 def _wall_things(
@@ -135,27 +142,16 @@ def _tabletop(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
     eye = np.array([rng.uniform(-0.3, 0.3), rng.uniform(0.25, 0.9), rng.uniform(0.8, 1.6)])
     for _ in range(int(rng.integers(2, 10))):
         x, z = rng.normal(0, 0.35), rng.uniform(-0.85, 0.5) * min(distance, 1.0)
-        thing = shrunk(_pick(rng, SMALL)(rng, palette), float(rng.uniform(0.25, 0.7)))
-        parts += _keep_clear(moved(thing, x, 0, z, rng.uniform(0, 6.3)), eye)
+        thing = shrunk(pick(rng, (*SMALL, *SMALL, *SOFT))(rng, palette), float(rng.uniform(0.25, 0.7)))
+        parts += keep_clear(moved(thing, x, 0, z, rng.uniform(0, 6.3)), eye)
     yaw = math.atan2(-eye[0], eye[2]) + rng.normal(0, 0.1)
     pitch = -math.atan2(eye[1] - 0.15, eye[2]) + rng.normal(0, 0.1)
-    dome = float(rng.uniform(0.15, 0.6))
-    lights = [Light(_sun(rng, 0.5), _light_colour(rng) * float(rng.uniform(0.4, 1.6)), True)]
+    lights = [Light(sun_direction(rng, 0.5), light_colour(rng) * float(rng.uniform(0.4, 1.6)), True)]
     if rng.random() < 0.5:
         lamp = (rng.uniform(-1.5, 1.5), rng.uniform(0.8, 2), rng.uniform(-0.3, 1.5))
-        lights.append(Light(vector(lamp), _light_colour(rng) * float(rng.uniform(0.4, 2.0)), False))
-    return Scene(
-        View.look(vector(eye), yaw, pitch, rng.normal(0, 0.06), rng.uniform(35, 65), height, width),
-        parts,
-        None,
-        lights,
-        _light_colour(rng) * dome,
-        _light_colour(rng) * dome * 0.6,
-        colour(rng, palette),
-        colour(rng, palette),
-        0.0,
-        math.inf,
-    )
+        lights.append(Light(vector(lamp), light_colour(rng) * float(rng.uniform(0.4, 2.0)), False))
+    view = View.look(vector(eye), yaw, pitch, rng.normal(0, 0.06), rng.uniform(35, 65), height, width)
+    return indoors(rng, palette, view, parts, lights, float(rng.uniform(0.15, 0.6)))
 
 
 def _street(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
@@ -166,85 +162,39 @@ def _street(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
         lane = any_material(rng, palette, 1.0, ("speckle", "noise", "plain"), 0.0)
         half_width, yaw = rng.uniform(2, 4), rng.normal(0, 0.3)
         parts += moved([make(Shape.RECTANGLE, (0, 0.01, -40), (half_width, 1, 60), lane)], 0, 0, 0, yaw)
+    things = (*OUTDOORS, *OUTDOORS, *THIN_OUTDOORS, person, person)
     for _ in range(int(rng.integers(5, 16))):
         z = -float(np.exp(rng.uniform(math.log(4), math.log(50))))
         x = rng.uniform(-0.9, 0.9) * (2.5 - z)
-        parts += _keep_clear(moved(_pick(rng, OUTDOORS)(rng, palette), x, 0, z, _facing(rng)), eye, 1.5)
-    return _under_the_sky(rng, parts, None, eye, rng.normal(-0.06, 0.1), height, width)
+        parts += keep_clear(moved(pick(rng, things)(rng, palette), x, 0, z, facing(rng)), eye, 1.5)
+    return under_the_sky(rng, parts, None, _outlook(rng, eye, rng.normal(-0.06, 0.1), height, width))
 
 
 def _hills(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
-    waves = int(rng.integers(3, 7))
-    length = np.exp(rng.uniform(math.log(4), math.log(40), waves))
-    heading = rng.uniform(0, 6.3, waves)
-    frequency = 2 * math.pi / length[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)
-    soil = any_material(rng, palette, 1.5, ("noise", "speckle", "photo", "marble"), 0.0)
-    terrain = Terrain(
-        torch.tensor(frequency, dtype=torch.float32),
-        torch.tensor(length * rng.uniform(0.01, 0.05, waves), dtype=torch.float32),
-        torch.tensor(rng.uniform(0, 6.3, waves), dtype=torch.float32),
-        0.0,
-        soil,
-    )
-
-    def ground(x: float, z: float) -> float:
-        return float(terrain.height(vector((x, 0, z))[None])[0])
-
-    eye = np.array([0.0, ground(0, 0) + rng.uniform(1.2, 5.0), 0.0])
+    soil = any_material(rng, palette, 1.5, ("noise", "speckle", "photo", "marble", "leaves", "stains", "cracks"), 0.0)
+    terrain = rolling(rng, soil) if rng.random() < 0.6 else rolling(rng, soil, 15.0, 70.0, (0.02, 0.07))
+    eye = np.array([0.0, height_at(terrain, 0, 0) + rng.uniform(1.2, 5.0), 0.0])
     parts: list[Primitive] = []
     for _ in range(int(rng.integers(2, 10))):
         z = -float(np.exp(rng.uniform(math.log(4), math.log(35))))
         x = rng.uniform(-0.7, 0.7) * (2 - z)
-        builder = _pick(rng, (*OUTDOORS[2:], OUTDOORS[-2]))
-        parts += _keep_clear(moved(builder(rng, palette), x, ground(x, z) - 0.1, z, _facing(rng)), eye, 1.5)
-    return _under_the_sky(rng, parts, terrain, eye, rng.normal(-0.12, 0.1), height, width)
+        builder = pick(rng, (*OUTDOORS[2:], OUTDOORS[-2], *THIN_OUTDOORS))
+        parts += keep_clear(moved(builder(rng, palette), x, height_at(terrain, x, z) - 0.1, z, facing(rng)), eye, 1.5)
+    return under_the_sky(rng, parts, terrain, _outlook(rng, eye, rng.normal(-0.12, 0.1), height, width))
 
 
-def _under_the_sky(
-    rng: Rng, parts: list[Primitive], terrain: Terrain | None, eye: np.ndarray, pitch: float, height: int, width: int
-) -> Scene:
-    blue = vector((rng.uniform(0.1, 0.4), rng.uniform(0.25, 0.5), rng.uniform(0.5, 0.9)))
-    grey = vector((rng.uniform(0.5, 0.9),) * 3)
-    overcast = float(rng.random() ** 1.5)
-    zenith = blue + overcast * (grey - blue)
-    horizon = 0.5 * zenith + 0.5 * vector((0.9, 0.88, 0.85))
-    sun = Light(_sun(rng, 0.25), vector((1.0, 0.95, 0.85)) * float(rng.uniform(0.6, 2.2)) * (1 - 0.8 * overcast), True)
-    return Scene(
-        View.look(vector(eye), rng.normal(0, 0.2), pitch, rng.normal(0, 0.03), rng.uniform(45, 90), height, width),
-        parts,
-        terrain,
-        [sun],
-        zenith * 0.7 + 0.1,
-        horizon * 0.25,
-        zenith,
-        horizon,
-        float(rng.random()) if rng.random() < 0.6 else 0.0,
-        float(np.exp(rng.uniform(math.log(60), math.log(600)))),
-    )
+def _outlook(rng: Rng, eye: np.ndarray, pitch: float, height: int, width: int) -> View:
+    return View.look(vector(eye), rng.normal(0, 0.2), pitch, rng.normal(0, 0.03), rng.uniform(45, 90), height, width)
 
 
-def _pick(rng: Rng, builders: tuple[Builder, ...]) -> Builder:
-    return builders[int(rng.integers(len(builders)))]
-
-
-def _facing(rng: Rng) -> float:
-    """Mostly square to the world, as rooms and streets are; sometimes any way."""
-    quarter = float(rng.integers(4)) * math.pi / 2
-    return quarter + rng.normal(0, 0.1) if rng.random() < 0.6 else rng.uniform(0, 2 * math.pi)
-
-
-def _keep_clear(parts: list[Primitive], eye: np.ndarray, clearance: float = _CLEARANCE_M) -> list[Primitive]:
-    """The parts, or nothing if any of them comes too near to the camera."""
-    position = vector(eye)
-    near = any(float((p.centre - position).norm()) - p.bounding_radius < clearance for p in parts)
-    return [] if near else parts
-
-
-def _sun(rng: Rng, lowest: float) -> Tensor:
-    up, around = rng.uniform(lowest, 1.3), rng.uniform(0, 2 * math.pi)
-    return vector((math.cos(up) * math.sin(around), math.sin(up), math.cos(up) * math.cos(around)))
-
-
-def _light_colour(rng: Rng) -> Tensor:
-    warmth = rng.normal(0, 0.12)
-    return vector((1 + warmth, 1.0, 1 - warmth))
+_COMPOSERS: dict[str, Callable[[Rng, Palette, int, int], Scene]] = {
+    "room": _room,
+    "tabletop": _tabletop,
+    "street": _street,
+    "hills": _hills,
+    "figures": figures,
+    "clutter": clutter,
+    "thin": thin,
+    "alley": alley,
+    "forest": forest,
+}

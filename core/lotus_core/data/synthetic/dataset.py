@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -14,12 +15,15 @@ from torch.utils.data import Dataset
 
 from ...errors import LotusError
 from ..sample import Sample
-from .compose import compose
+from .compose import KINDS, compose
 from .render import render
 from .sensor import photograph
 
 HELD_OUT_SEED = 990_001  # evaluation only: training configurations refuse it
-_PUBLIC_TEXTURES = ("brick", "grass", "gravel", "astronaut", "rocket", "hubble_deep_field")  # CC0 or public domain
+_PUBLIC_TEXTURES = (  # each CC0 or in the public domain, as scikit-image says
+    *("brick", "grass", "gravel", "astronaut", "rocket", "hubble_deep_field"),
+    *("camera", "chelsea", "coffee", "clock_motion", "retina", "text"),
+)
 _TEXTURE_EDGE = 256
 
 
@@ -27,8 +31,8 @@ class SyntheticScenes(Dataset[Sample]):
     """`count` ray-cast scenes of height × width pixels, drawn from `seed`.
 
     textures: "public" (the CC0 and public-domain photographs that scikit-image ships), a folder of images, or None for
-    procedural surfaces only. kind: one of `compose.KINDS` to have only that. Depth and normals are exact at pixel
-    centres.
+    procedural surfaces only. kinds: one or several of `compose.KINDS` to draw from. Depth and normals are exact at
+    pixel centres.
     """
 
     name = "synthetic"
@@ -40,11 +44,14 @@ class SyntheticScenes(Dataset[Sample]):
         width: int = 256,
         seed: int = 0,
         textures: str | None = "public",
-        kind: str | None = None,
+        kinds: str | Sequence[str] = KINDS,
         antialias: bool = True,
     ) -> None:
         self.count, self.height, self.width, self.seed = count, height, width, seed
-        self.kind, self.antialias, self.textures = kind, antialias, textures
+        self.kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        if unknown := set(self.kinds) - set(KINDS) or not self.kinds:
+            raise LotusError(f"Not kinds of scenes: {unknown}; choose from {', '.join(KINDS)}.")
+        self.antialias, self.textures = antialias, textures
 
     def __len__(self) -> int:
         return self.count
@@ -53,7 +60,7 @@ class SyntheticScenes(Dataset[Sample]):
         if not 0 <= index < self.count:
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, index])
-        scene = compose(rng, self.height, self.width, load_textures(self.textures), self.kind)
+        scene = compose(rng, self.height, self.width, load_textures(self.textures), self.kinds)
         seen = render(scene, self.antialias)
         sky = torch.isinf(seen.depth)
         return Sample(

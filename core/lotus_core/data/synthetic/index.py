@@ -141,4 +141,3 @@ def _spheres_met(centres: Tensor, radii: Tensor, origins: Tensor, directions: Te
     outside2 = ((centres**2).sum(-1) - radii**2)[:, None] - 2 * (centres @ origins.T) + (origins**2).sum(-1)
     meets = along * along >= (directions**2).sum(-1) * outside2
     return meets & ((along > 0) | (outside2 < 0))
-

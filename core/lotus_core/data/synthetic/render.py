@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .materials import fractal
+from .noise import fractal
 from .primitives import NO_HIT, Shape
 from .scene import Light, Scene
+from .sensor import defocus
 
 NOTHING, TERRAIN = -1, -2
 FAR_M = 80.0  # beyond this everything counts as sky, as in Virtual KITTI
@@ -54,6 +55,8 @@ def render(scene: Scene, antialias: bool = True) -> Rendering:
     sky = depth > FAR_M
     depth = depth.masked_fill(sky, math.inf)
     in_camera = (normals @ view.axes).masked_fill(sky[:, None], 0.0)
+    if scene.focus is not None:
+        colour = defocus(colour.view(height, width, 3), depth.view(height, width), scene.focus)
     return Rendering(
         colour.view(height, width, 3),
         depth.view(height, width),
@@ -183,4 +186,12 @@ def sky_colour(scene: Scene, unit: Tensor) -> Tensor:
     for light in scene.lights:
         if light.is_sun:
             colour = colour + 0.3 * light.colour * (unit @ light.position).clamp_min(0)[:, None] ** 64
+    if scene.mountains is not None:
+        high, rough, phase = scene.mountains.tolist()
+        around = torch.atan2(unit[:, 0], -unit[:, 2])
+        for layer, tone in ((1.0, 0.75), (0.6, 0.55)):
+            waves = [torch.sin(around * rough * 2.1**k + phase * (k + layer)) / 2**k for k in range(6)]
+            ridge = high * layer * (0.5 + 0.35 * torch.stack(waves).sum(0))
+            behind = (unit[:, 1] < ridge * unit[:, [0, 2]].norm(dim=-1))[:, None]
+            colour = torch.where(behind, scene.sky_horizon * tone, colour)
     return colour

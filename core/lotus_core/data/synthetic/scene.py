@@ -81,6 +81,7 @@ class Scene:
     cloudiness: float
     haze_m: float  # distance over which the air takes over 63 % of the colour; inf = clear
     focus: Focus | None = None
+    mountains: Tensor | None = None  # beyond FAR_M, so part of the sky: height (as slope), roughness, phase
 
     @cached_property
     def index(self) -> Index:

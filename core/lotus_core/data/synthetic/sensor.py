@@ -10,6 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from .scene import Focus
+
+_BLURS = (0.33, 0.66, 1.0)  # of the largest: between them it is mixed
+
 
 def photograph(linear: Tensor, rng: np.random.Generator) -> Tensor:
     """Linear RGB H×W×3 ≥ 0 → uint8 3×H×W as a camera would have stored it. Every choice comes from `rng`."""
@@ -37,11 +41,29 @@ def develop(image: Tensor, noise: Tensor, level: float) -> Tensor:
     return (image * 255).round().to(torch.uint8)
 
 
+def defocus(image: Tensor, depth: Tensor, focus: Focus) -> Tensor:
+    """Linear RGB H×W×3 blurred behind the focus, by blur · (1 − distance / depth) pixels (standard deviation).
+
+    What is sharp does not bleed into what is blurred, so outlines in front stay sharp, as they do behind a lens.
+    """
+    blur = focus.blur * (1 - focus.distance / depth).clamp(0, 1)
+    behind = (blur > 0.3).float()
+    layers = torch.cat([image.permute(2, 0, 1) * behind, behind[None]])
+    result = image.permute(2, 0, 1)
+    for share in _BLURS:
+        soft = _blur(layers, share * focus.blur)
+        soft = soft[:3] / soft[3:].clamp_min(1e-3)
+        weight = ((blur / focus.blur - share) / 0.33 + 1).clamp(0, 1) * behind
+        result = result + weight * (soft - result)
+    return result.permute(1, 2, 0)
+
+
 def _blur(image: Tensor, sigma: float) -> Tensor:
-    taps = torch.arange(-2, 3, dtype=torch.float32)
+    reach = max(2, round(2.5 * sigma))
+    taps = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (taps / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, 1, 5)
-    planes = F.pad(image[:, None], (2, 2, 2, 2), mode="replicate")
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
+    planes = F.pad(image[:, None], (reach, reach, reach, reach), mode="replicate")
     return F.conv2d(F.conv2d(planes, kernel), kernel.transpose(2, 3))[:, 0]
 
 
