@@ -15,14 +15,16 @@ from lotus_core.data.cache import SceneCache, main
 from lotus_core.data.normals_from_depth import normals_from_depth
 from lotus_core.data.sample import flip
 from lotus_core.data.synthetic import SyntheticScenes
-from lotus_core.data.synthetic.build import make, turned, vector
-from lotus_core.data.synthetic.compose import KINDS
+from lotus_core.data.synthetic.blobs import Blob, Lump, body
+from lotus_core.data.synthetic.build import make, rod, shaped, turned, vector
+from lotus_core.data.synthetic.compose import FIRST_KINDS, KINDS, compose
 from lotus_core.data.synthetic.materials import Material
 from lotus_core.data.synthetic.patterns import PATTERNS
 from lotus_core.data.synthetic.primitives import Shape
-from lotus_core.data.synthetic.render import render
-from lotus_core.data.synthetic.scene import Scene, View
-from lotus_core.data.synthetic.terrain import Terrain
+from lotus_core.data.synthetic.render import render, trace
+from lotus_core.data.synthetic.scene import Focus, Scene, View
+from lotus_core.data.synthetic.sensor import defocus
+from lotus_core.data.synthetic.terrain import Sheet, Terrain, Waves
 from lotus_core.errors import LotusError
 
 GREY = Material("plain", vector((0.5, 0.5, 0.5)), vector((0.4, 0.4, 0.4)), 1.0, vector((0, 0, 0)))
@@ -123,22 +125,141 @@ def test_the_same_seed_gives_the_same_scene_and_others_differ() -> None:
     assert not torch.equal(first.image, SyntheticScenes(3, 48, 64, seed=5, textures=None)[1].image)
 
 
+@pytest.mark.parametrize("size", [(48, 64), (64, 48), (56, 56)], ids=["landscape", "portrait", "square"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_samples_keep_their_promises(kind: str) -> None:
-    scenes = SyntheticScenes(4, 48, 64, seed=11, textures="public", kinds=kind)
-    for index in range(4):
+def test_samples_keep_their_promises(kind: str, size: tuple[int, int]) -> None:
+    scenes = SyntheticScenes(2, *size, seed=11, textures="public", kinds=kind)
+    for index in range(2):
         sample = scenes[index]
-        assert sample.image.shape == (3, 48, 64)
+        assert sample.image.shape == (3, *size)
         assert sample.image.min() >= -1
         assert sample.image.max() <= 1
+        assert sample.image.std() > 0.03  # something is to be seen
         assert torch.equal(sample.sky, torch.isinf(sample.depth))
         assert torch.equal(sample.valid, ~sample.sky)
+        assert sample.valid.float().mean() > 0.1
         assert sample.depth[sample.valid].min() > 0.05
         assert sample.depth[sample.valid].max() <= 80
+        assert (sample.normals[:, sample.valid].norm(dim=0) - 1).abs().max() < 1e-4
         assert (sample.normals[:, sample.sky] == 0).all()
         assert torch.equal(flip(flip(sample)).normals, sample.normals)
     with pytest.raises(IndexError):
-        scenes[4]
+        scenes[2]
+
+
+def test_kinds_can_be_chosen_and_a_wrong_one_is_named() -> None:
+    assert FIRST_KINDS == ("room", "tabletop", "street", "hills")
+    ground = [compose(np.random.default_rng([4, i]), 24, 32, [], ("forest", "hills")).terrain for i in range(6)]
+    assert all(terrain is not None for terrain in ground)
+    with pytest.raises(LotusError, match="attic"):
+        SyntheticScenes(1, kinds=("room", "attic"))
+    with pytest.raises(LotusError, match="choose from room"):
+        SyntheticScenes(1, kinds=())
+
+
+def blob(seed: int, count: int = 7) -> Blob:
+    g = torch.Generator().manual_seed(seed)
+    lumps = [
+        Lump(
+            (torch.randn(3, generator=g) * 0.5).tolist(),
+            (torch.rand(3, generator=g) * 0.6 + 0.2).tolist(),
+            turned(i, i),
+            i >= count - 2,
+        )
+        for i in range(count)
+    ]
+    return Blob(
+        lumps, 0.08, torch.randn(3, 3, generator=g) * 6, torch.full((3,), 0.008), torch.rand(3, generator=g) * 6
+    )
+
+
+def test_a_body_of_one_lump_is_an_ellipsoid() -> None:
+    half, turn = (0.6, 0.9, 1.2), turned(0.7, 0.4, 0.2)
+    smooth = body(Blob([Lump((0.2, -0.1, 0.3), half, turn)], 0.05), GREY)
+    exact = make(Shape.ELLIPSOID, (0.2, -0.1, 0.3), half, GREY, turn)
+    origins, directions = rays(5, 3000)
+    t, known = smooth.intersect(origins, directions), exact.intersect(origins, directions)
+    both = torch.isfinite(t) & torch.isfinite(known)
+    assert both.float().mean() > 0.2
+    assert (torch.isfinite(t) != torch.isfinite(known)).float().mean() < 0.002  # rays that graze
+    assert (t - known)[both].abs().median() < 1e-6
+    assert (t - known)[both].abs().max() < 1e-3
+    points = (origins + known[:, None] * directions)[both]
+    assert ((smooth.normals(points) * exact.normals(points)).sum(-1) > 0.9999).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bodies_are_hit_on_their_surface_and_not_behind_it(seed: int) -> None:
+    made = blob(seed)
+    origins, directions = rays(seed, 1500)
+    t = made.intersect(origins, directions)
+    hit = torch.isfinite(t)
+    assert 0.1 < hit.float().mean() < 0.95
+    points = (origins + t[:, None] * directions)[hit].requires_grad_()
+    values = made.value(points)
+    assert values.abs().median() < 1e-5
+    assert values.abs().max() < 2e-3
+    values.sum().backward()
+    assert points.grad is not None
+    assert torch.allclose(points.grad, made.normals(points.detach()), atol=1e-5)
+    late = torch.zeros_like(hit)
+    for fraction in torch.linspace(0, 1, 250):
+        reach = torch.where(hit, t * 0.999, torch.full_like(t, 2.0))
+        late |= made.value(origins + (fraction * reach)[:, None] * directions) < -3e-3
+    assert late.float().mean() < 0.01  # rays that graze
+    assert (torch.isfinite(made.intersect(origins, directions, exact=False)) == hit).float().mean() > 0.99
+
+
+def test_sheets_are_hit_from_both_sides_and_only_within_their_square() -> None:
+    g = torch.Generator().manual_seed(2)
+    waves = Waves(torch.randn(5, 2, generator=g) * 6, torch.full((5,), 0.02), torch.rand(5, generator=g) * 6, 0.0)
+    sheet = shaped(Sheet(waves), GREY)
+    origins, directions = rays(7, 4000)
+    t = sheet.intersect(origins, directions)
+    hit = torch.isfinite(t)
+    points = (origins + t[:, None] * directions)[hit]
+    assert 0.1 < hit.float().mean() < 0.7
+    assert (points[:, 1] - waves.height(points)).abs().max() < 1e-5
+    assert points[:, [0, 2]].abs().max() < 1.001
+    assert (origins[hit, 1] > 0).any()
+    assert (origins[hit, 1] < 0).any()
+    down = torch.tensor([[0.3, -2.0, 0.2]]).expand(4000, 3)
+    above = torch.cat([origins[:, :1] % 1 - 0.5, torch.ones(4000, 1), origins[:, 2:] % 1 - 0.5], 1)
+    assert torch.isfinite(sheet.intersect(above, down)).all()  # no holes
+
+
+def test_a_rod_runs_from_point_to_point() -> None:
+    bar = rod((1, 0, 0), (1, 2, 2), 0.05, GREY)
+    middle = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.02, 0.02], [1.0, 1.98, 1.98], [1.0, 2.1, 2.1]])
+    away = torch.tensor([[5.0, 0.0, 0.0]])
+    t = bar.intersect(middle + away, -away.expand(4, 3))
+    assert t[:3].tolist() == pytest.approx([1 - 0.05 / 5] * 3, abs=1e-4)
+    assert torch.isinf(t[3])
+
+
+@pytest.mark.parametrize("kind", ["clutter", "thin", "figures"])
+def test_culling_never_changes_what_is_hit(kind: str) -> None:
+    scene = compose(np.random.default_rng([3, 5]), 40, 48, [], (kind,))
+    rows, columns = torch.meshgrid(torch.arange(40) + 0.5, torch.arange(48) + 0.5, indexing="ij")
+    directions = scene.view.directions(columns.reshape(-1), rows.reshape(-1))
+    t, what = trace(scene, scene.view.position, directions)
+    each = torch.stack([p.intersect(scene.view.position.expand_as(directions), directions) for p in scene.primitives])
+    assert torch.equal(torch.isinf(t), torch.isinf(each.amin(0)))
+    near = torch.isfinite(t)
+    assert torch.allclose(t[near], each.amin(0)[near], rtol=1e-5)
+    assert torch.allclose(each.gather(0, what.clamp_min(0)[None])[0][near], t[near], rtol=1e-5)
+
+
+def test_what_is_out_of_focus_blurs_and_what_is_in_front_stays_sharp() -> None:
+    g = torch.Generator().manual_seed(0)
+    image = torch.rand(40, 60, 3, generator=g)
+    depth = torch.full((40, 60), 10.0)
+    depth[:, :20] = 1.0
+    blurred = defocus(image, depth, Focus(1.2, 3.0))
+    assert torch.equal(blurred[:, :20], image[:, :20])
+    assert blurred[:, 20:].std() < 0.4 * image[:, 20:].std()
+    image[:, :20] = 100.0  # and does not shine into what is behind
+    assert torch.allclose(defocus(image, depth, Focus(1.2, 3.0))[:, 20:], blurred[:, 20:], atol=1e-4)
 
 
 def test_terrain_is_hit_where_its_height_is() -> None:
@@ -173,8 +294,9 @@ def test_every_pattern_gives_a_colour_between_its_two(pattern: str) -> None:
 
 def test_cached_scenes_equal_rendered_ones_within_what_a_shard_stores(tmp_path: Path) -> None:
     arguments = [str(tmp_path), "--count", "3", "--height", "48", "--width", "64", "--seed", "8", "--workers", "1"]
+    arguments += ["--kinds", "street,clutter"]
     main(arguments)
-    scenes, cache = SyntheticScenes(3, 48, 64, seed=8), SceneCache(tmp_path)
+    scenes, cache = SyntheticScenes(3, 48, 64, seed=8, kinds=("street", "clutter")), SceneCache(tmp_path)
     assert len(cache) == 3
     for index in range(3):
         made, kept = scenes[index], cache[index]

@@ -14,6 +14,7 @@ import pytest
 import lotus_core as lotus
 from benchmarks.tiny import Rows, evaluate
 from lotus_core.data.synthetic import SyntheticScenes
+from lotus_core.data.synthetic.compose import FIRST_KINDS
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.evaluation.metrics import summarise_angles
 
@@ -22,7 +23,7 @@ WEIGHTS = Path(lotus.__file__).parent / "weights"
 
 @pytest.fixture(scope="module")
 def measured() -> tuple[Rows, np.ndarray]:
-    scenes = SyntheticScenes(12, 192, 256, HELD_OUT_SEED)
+    scenes = SyntheticScenes(12, 192, 256, HELD_OUT_SEED, kinds=FIRST_KINDS)
     models = lotus.load_model("lotus-tiny-depth-g"), lotus.load_model("lotus-tiny-normal-g")
     rows, angles, left_out = evaluate(scenes, *models, samples=4)
     assert left_out == 0

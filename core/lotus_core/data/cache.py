@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ..errors import LotusError
 from .sample import Sample
+from .synthetic.compose import KINDS
 from .synthetic.dataset import SyntheticScenes
 
 SHARD = 250
@@ -97,7 +98,12 @@ def render_shard(folder: Path, scenes: SyntheticScenes, first: int, last: int) -
         return path
     samples = [scenes[i] for i in range(first, last)]
     temporary = path.with_suffix(f".tmp{os.getpid()}")
-    words = {"seed": str(scenes.seed), "first": str(first), "textures": str(scenes.textures)}
+    words = {
+        "seed": str(scenes.seed),
+        "first": str(first),
+        "textures": str(scenes.textures),
+        "kinds": ",".join(scenes.kinds),
+    }
     save_file(packed(samples), temporary, words)
     os.replace(temporary, path)
     return path
@@ -138,9 +144,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--textures", default="public")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="of scenes, with commas between; the default is all")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     a = parser.parse_args(argv)
-    render_cache(a.folder, SyntheticScenes(a.count, a.height, a.width, a.seed, a.textures), a.workers)
+    kinds = tuple(a.kinds.split(","))
+    render_cache(a.folder, SyntheticScenes(a.count, a.height, a.width, a.seed, a.textures, kinds), a.workers)
 
 
 if __name__ == "__main__":

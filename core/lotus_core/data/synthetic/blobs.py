@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from .build import Triple, vector
-from .primitives import NO_HIT
+from .build import Triple, shaped, vector
+from .materials import Material
+from .primitives import NO_HIT, Primitive
 
 _STEPS = 120
 _ARRIVED = 2e-4  # of the body's radius; Newton's method takes over there
 _GRAZING = 2e-3  # rays that creep along this near to the surface until the steps end count as hits
-_NEWTON = 3
+_NEWTON = 2
+_CROWDED = 0.75  # rays are left in place until fewer than this share of them is under way
 _CLOSE, _BOLD = 0.2, 2.0  # within this of the surface steps may be longer than is safe everywhere, by up to this factor
 
 
@@ -50,6 +52,17 @@ class Blob:
     amplitude: Tensor | None = None
     phase: Tensor | None = None
 
+    def centred(self) -> tuple[Blob, Tensor]:
+        """The same body (but for where its ripples fall) around its own middle, and where that was."""
+        solid = [lump for lump in self.lumps if not lump.carved]
+        centres, reach = (
+            torch.stack([vector(lump.centre) for lump in solid]),
+            torch.stack([vector(lump.half_size).max() for lump in solid])[:, None],
+        )
+        middle = ((centres - reach).amin(0) + (centres + reach).amax(0)) / 2
+        lumps = [replace(lump, centre=(vector(lump.centre) - middle).tolist()) for lump in self.lumps]
+        return replace(self, lumps=lumps), middle
+
     @cached_property
     def radius(self) -> float:
         """Of the sphere around the origin that holds the body."""
@@ -66,8 +79,9 @@ class Blob:
         """Its gradient N×3."""
         return self._gradient(points, self._squares(points))
 
-    def intersect(self, origins: Tensor, directions: Tensor) -> Tensor:
-        """Nearest t > 0 of N rays; +inf where missed. Exact to float precision, but where a ray grazes."""
+    def intersect(self, origins: Tensor, directions: Tensor, exact: bool = True) -> Tensor:
+        """Nearest t > 0 of N rays; +inf where missed. To float precision where `exact`, but where a ray grazes."""
+        arrived, grazing, bold = (_ARRIVED, _GRAZING, _BOLD) if exact else (5 * _ARRIVED, _GRAZING, 2 * _BOLD)
         at_start, turn = self._local(origins), self._turned(directions)
         # |q|² = a t² + 2 b t + c of every ellipsoid.
         a, b, c = (turn**2).sum(-1), (turn * at_start).sum(-1), (at_start**2).sum(-1)
@@ -81,27 +95,29 @@ class Blob:
         if self.ripples is not None and self.amplitude is not None:
             pace = pace + (d @ self.ripples.T).abs() @ self.amplitude.abs()
         found: list[tuple[Tensor, Tensor]] = []
-        before, step = torch.full_like(t, NO_HIT), torch.ones_like(t)
+        before, step, open_ = torch.full_like(t, NO_HIT), torch.ones_like(t), torch.ones_like(t, dtype=torch.bool)
         for number in range(_STEPS):
             value = self._mixed((a * t[:, None] + 2 * b) * t[:, None] + c, o + t[:, None] * d)[0]
-            near = value < (_ARRIVED if number < _STEPS - 1 else _GRAZING) * self.radius
+            near = open_ & (value < (arrived if number < _STEPS - 1 else grazing) * self.radius)
             # Where the last step went too far, back to where a straight line falls through zero.
             back = torch.where(value < 0, step * value / (before - value), torch.zeros_like(t))
             found.append((going[near], (t + back)[near]))
-            on = ~near & (t < end)
-            going, t, end, o, d, a, b, c, pace, before, step, value = (
-                x[on] for x in (going, t, end, o, d, a, b, c, pace, before, step, value)
-            )
-            if not len(going):
+            open_ = open_ & ~near & (t < end)
+            left = int(open_.sum())
+            if not left:
                 break
-            # As it fell over the last step, so it will go on falling, near enough: up to three safe steps at once.
-            falling = ((before - value) / step).clamp_min(1e-9)
+            # As it fell over the last step, so it will go on falling, near enough: up to `bold` safe steps at once.
             safe = value / pace
-            before, step = value, torch.where(value < _CLOSE * self.radius, (value / falling), safe)
-            step = torch.minimum(torch.maximum(step, safe), _BOLD * safe)
+            after = torch.where(value < _CLOSE * self.radius, value * step / (before - value).clamp_min(1e-9), safe)
+            before, step = value, torch.minimum(torch.maximum(after, safe), bold * safe)
             t = t + step
+            if left < _CROWDED * len(t):
+                going, t, end, o, d, a, b, c, pace, before, step, open_ = (
+                    x[open_] for x in (going, t, end, o, d, a, b, c, pace, before, step, open_)
+                )
         hits = torch.cat([index for index, _ in found])
-        result[hits] = self._polished(origins[hits], directions[hits], torch.cat([when for _, when in found]))
+        when = torch.cat([when for _, when in found])
+        result[hits] = self._polished(origins[hits], directions[hits], when) if exact else when
         return result
 
     def _span(self, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,3 +216,9 @@ class Blob:
     @cached_property
     def _swing(self) -> float:
         return 0.0 if self.amplitude is None else float(self.amplitude.abs().sum())
+
+
+def body(blob: Blob, material: Material) -> Primitive:
+    """The blob where its lumps say, with a bounding sphere as small as may be."""
+    centred, middle = blob.centred()
+    return shaped(centred, material, middle.numpy())

@@ -53,9 +53,9 @@ def make(
     )
 
 
-def shaped(field: Field, material: Material, size: float = 1.0) -> Primitive:
-    """A smooth body at the origin, `size` metres for each unit of its frame."""
-    return Primitive(Shape.FIELD, torch.zeros(3), torch.full((3,), size), torch.eye(3), material, field=field)
+def shaped(field: Field, material: Material, centre: Triple = (0, 0, 0)) -> Primitive:
+    """A smooth body whose frame is in metres, its origin at `centre`."""
+    return Primitive(Shape.FIELD, vector(centre), torch.ones(3), torch.eye(3), material, field=field)
 
 
 def rod(start: Triple, end: Triple, radius: float, material: Material, taper: float = 1.0) -> Primitive:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from .blobs import Blob, Lump
-from .build import Palette, Rng, any_material, make, moved, rod, shaped, turned, vector
+from .blobs import Blob, Lump, body
+from .build import Palette, Rng, any_material, make, moved, rod, turned, vector
 from .furniture import Builder
 from .materials import Material
 from .primitives import Primitive, Shape
@@ -130,7 +130,7 @@ def plate(rng: Rng, palette: Palette) -> list[Primitive]:
             )
             for _ in range(int(rng.integers(2, 7)))
         ]
-        parts += moved([shaped(Blob(lumps, 0.004), any_material(rng, palette, 0.03))], 0, 0.014, 0)
+        parts += moved([body(Blob(lumps, 0.004), any_material(rng, palette, 0.03))], 0, 0.014, 0)
     return parts
 
 
@@ -215,12 +215,12 @@ def fruit(rng: Rng, palette: Palette) -> list[Primitive]:
         size = rng.uniform(0.025, 0.045)
         half = size * rng.uniform(0.8, 1.15, 3)
         at = rng.normal(0, 0.05, 2)
-        body = Blob(
+        flesh = Blob(
             [Lump((0, 0, 0), half.tolist()), Lump((0, half[1] * 1.05, 0), (size * 0.25,) * 3, carved=True)], size * 0.15
         )
         skin = any_material(rng, palette, 0.05, ("gradient", "noise", "speckle", "plain"), shiny=0.8)
         parts += moved(
-            [shaped(body, skin), rod((0, half[1] * 0.7, 0), (0.005, half[1] * 1.2, 0), 0.002, skin)],
+            [body(flesh, skin), rod((0, half[1] * 0.7, 0), (0.005, half[1] * 1.2, 0), 0.002, skin)],
             at[0],
             float(half[1]),
             at[1],

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .blobs import Blob, Lump
-from .build import Palette, Rng, any_material, make, moved, rod, shaped, shrunk, turned, vector
+from .blobs import Blob, Lump, body
+from .build import Palette, Rng, any_material, make, moved, rod, shrunk, turned, vector
 from .furniture import Builder
 from .materials import Material
 from .primitives import Primitive, Shape
@@ -108,7 +108,7 @@ def _hair(rng: Rng, palette: Palette) -> list[Primitive]:
         case _:
             pass
     lumps.append(Lump((0, float(rng.uniform(-0.06, -0.03)), 0.11), (0.1, 0.115, 0.085), carved=True))
-    return [shaped(Blob(lumps, 0.006, **ripples(rng, 4, 0.004, 0.02, 4.0)), material)]
+    return [body(Blob(lumps, 0.006, **ripples(rng, 4, 0.004, 0.02, 4.0)), material)]
 
 
 def _eyes(rng: Rng) -> list[Primitive]:
@@ -143,7 +143,7 @@ def _hat(rng: Rng, palette: Palette) -> list[Primitive]:
 
 def head(rng: Rng, palette: Palette) -> list[Primitive]:
     """Head, neck, hair; its middle at the origin."""
-    parts = [shaped(_face(rng), skin(rng, palette)), *_eyes(rng)]
+    parts = [body(_face(rng), skin(rng, palette)), *_eyes(rng)]
     if rng.random() < 0.85:
         parts += _hair(rng, palette)
     if rng.random() < 0.25:
@@ -163,14 +163,14 @@ def bust(rng: Rng, palette: Palette) -> list[Primitive]:
         *_pair((0.2 * broad, -0.5, -0.02), (0.055, 0.25, 0.062), 0.08),
     ]
     cloth = any_material(rng, palette, float(rng.uniform(0.02, 0.15)), _CLOTH, shiny=0.15)
-    body = shaped(Blob(lumps, 0.025, **ripples(rng, 5, float(rng.uniform(0.003, 0.012)), 0.12, 2.0)), cloth)
+    chest = body(Blob(lumps, 0.025, **ripples(rng, 5, float(rng.uniform(0.003, 0.012)), 0.12, 2.0)), cloth)
     turn = turned(float(rng.normal(0, 0.3)), float(rng.normal(0, 0.12)), float(rng.normal(0, 0.1)))
     top = head(rng, palette)
     for i, part in enumerate(top):
         top[i] = type(part)(
             part.shape, turn @ part.centre, part.scale, turn @ part.rotation, part.material, part.parameter, part.field
         )
-    return [*top, body]
+    return [*top, chest]
 
 
 def person(rng: Rng, palette: Palette) -> list[Primitive]:
@@ -201,8 +201,8 @@ def person(rng: Rng, palette: Palette) -> list[Primitive]:
         lower += limb((sign * 0.09, 0.88, -0.02), -sign * swing, float(rng.uniform(-0.4, 0)), 0.21, 0.075)
         foot = -sign * swing * 0.84
         lower.append(Lump((sign * 0.09, 0.04, foot + 0.05), (0.045, 0.04, 0.12)))
-    parts.append(shaped(Blob(upper, 0.015, **ripples(rng, 4, 0.006, 0.15)), shirt))
-    parts.append(shaped(Blob(lower, 0.015, **ripples(rng, 4, 0.006, 0.15)), trousers))
+    parts.append(body(Blob(upper, 0.015, **ripples(rng, 4, 0.006, 0.15)), shirt))
+    parts.append(body(Blob(lower, 0.015, **ripples(rng, 4, 0.006, 0.15)), trousers))
     return shrunk(parts, float(rng.uniform(0.88, 1.12)))
 
 
@@ -247,7 +247,7 @@ def animal(rng: Rng, palette: Palette) -> list[Primitive]:
     fur = any_material(
         rng, palette, 0.12, ("noise", "speckle", "stains", "marble", "plain", "strands", "photo"), shiny=0.2
     )
-    parts = [shaped(Blob(lumps, 0.02, **ripples(rng, 5, float(rng.uniform(0.001, 0.01)), 0.05)), fur)]
+    parts = [body(Blob(lumps, 0.02, **ripples(rng, 5, float(rng.uniform(0.001, 0.01)), 0.05)), fur)]
     dark = Material("plain", vector((0.02, 0.02, 0.02)), vector((0.02, 0.02, 0.02)), 1.0, vector((0, 0, 0)), 1.0, 100.0)
     for sx in (-1, 1):
         at = skull + size * np.array([sx * 0.5, 0.25, 0.93])
@@ -277,7 +277,7 @@ def lump(rng: Rng, palette: Palette) -> list[Primitive]:
     wrinkles = ripples(rng, 4, size * float(rng.uniform(0.01, 0.08)), size * float(rng.uniform(0.4, 1.5)))
     field = Blob(lumps, size * float(rng.uniform(0.05, 0.2)), **(wrinkles if rng.random() < 0.6 else {}))
     lowest = float((centres[:, 1] - 0.8 * halves.min(1)).min())
-    return moved([shaped(field, any_material(rng, palette, 0.1, shiny=0.5))], 0, -lowest, 0)
+    return moved([body(field, any_material(rng, palette, 0.1, shiny=0.5))], 0, -lowest, 0)
 
 
 def mushroom(rng: Rng, palette: Palette) -> list[Primitive]:
@@ -298,8 +298,8 @@ def mushroom(rng: Rng, palette: Palette) -> list[Primitive]:
         0.01,
     )
     return [
-        shaped(stem, any_material(rng, palette, 0.1)),
-        shaped(top, any_material(rng, palette, 0.1, ("speckle", "stains", "plain", "noise"))),
+        body(stem, any_material(rng, palette, 0.1)),
+        body(top, any_material(rng, palette, 0.1, ("speckle", "stains", "plain", "noise"))),
     ]
 
 

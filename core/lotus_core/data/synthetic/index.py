@@ -58,11 +58,13 @@ class Index:
     def blocked(self, origins: Tensor, directions: Tensor, reach: float) -> Tensor:
         """bool N: a bounded primitive is met before t = reach."""
         blocked = torch.zeros(len(origins), dtype=torch.bool, device=origins.device)
-        for _, ray, hit in self._crossings(origins, directions):
+        for _, ray, hit in self._crossings(origins, directions, exact=False):
             blocked[ray[hit < reach]] = True
         return blocked
 
-    def _crossings(self, origins: Tensor, directions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _crossings(
+        self, origins: Tensor, directions: Tensor, exact: bool = True
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Pairs of primitive and ray that may meet, with their t (+inf where they do not), in batches."""
         small: dict[Shape, list[tuple[Tensor, Tensor]]] = {}
         if not len(origins) or not self.primitives or not self._groups:
@@ -81,7 +83,7 @@ class Index:
                 shape = self.primitives[index].shape
                 number = torch.full_like(ray, index)
                 if counts[row] > _ALONE or shape is Shape.FIELD:
-                    yield number, ray, self.primitives[index].intersect(origins[ray], directions[ray])
+                    yield number, ray, self.primitives[index].intersect(origins[ray], directions[ray], exact)
                 else:
                     small.setdefault(shape, []).append((number, ray))
         for shape, pairs in small.items():

@@ -85,7 +85,7 @@ def _portrait(rng: Rng, palette: Palette, height: int, width: int) -> Scene:
     around = rng.normal(0, 0.35)
     pitch = rng.normal(-0.03, 0.12)
     eye = face + distance * np.array([0, -math.sin(pitch), math.cos(pitch)])
-    parts = moved(bust(rng, palette), *face, around)
+    parts = moved(bust(rng, palette), 0, float(face[1]), 0, around)
     extra = int(rng.choice([0, 0, 0, 1, 2]))
     for i in range(extra):
         side = (-1) ** i * rng.uniform(0.4, 0.6)

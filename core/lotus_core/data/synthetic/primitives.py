@@ -43,8 +43,8 @@ class Field(Protocol):
     @property
     def radius(self) -> float: ...
 
-    def intersect(self, origins: Tensor, directions: Tensor) -> Tensor:
-        """Nearest t > 0 of N rays (directions of any length); +inf where missed."""
+    def intersect(self, origins: Tensor, directions: Tensor, exact: bool = True) -> Tensor:
+        """Nearest t > 0 of N rays (directions of any length); +inf where missed. Not `exact`: enough for a shadow."""
 
     def normals(self, points: Tensor) -> Tensor:
         """Outward, N×3, of any length."""
@@ -89,12 +89,12 @@ class Primitive:
         """World points N×3 → canonical frame N×3."""
         return (points - self.centre) @ self.rotation / self.scale
 
-    def intersect(self, origins: Tensor, directions: Tensor) -> Tensor:
+    def intersect(self, origins: Tensor, directions: Tensor, exact: bool = True) -> Tensor:
         """Nearest t > 0 of N world-frame rays (N×3 each); +inf where missed. Exact, but a torus to 1e-4 of its ring."""
         o = self.to_local(origins)
         d = directions @ self.rotation / self.scale
         if self.field is not None:
-            return self.field.intersect(o, d)
+            return self.field.intersect(o, d, exact)
         return intersect_local(self.shape, o, d, torch.full_like(o[:, 0], self.parameter))
 
     def normals(self, points: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from .primitives import NO_HIT
 _MOST_STEPS = 400
 _BISECTIONS = 12
 _SECANTS = 3
+_CROWDED = 0.75  # rays are left in place until fewer than this share of them is under way
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,22 @@ class Waves:
         o, d, t = origins[going], directions[going], near[going]
         gap = o[:, 1] + t * d[:, 1] - self.height(o + t[:, None] * d)
         side, end, speed = gap.sign(), far[going], pace[going]
-        start = t
+        start, on = t, torch.ones_like(t, dtype=torch.bool)
         for _ in range(_MOST_STEPS):
             step = torch.maximum(gap.abs() / speed, fine * (t - start).clamp_min(fine))
             after = torch.minimum(t + step, end)
             gap = o[:, 1] + after * d[:, 1] - self.height(o + after[:, None] * d)
-            crossed = gap * side < 0
+            crossed = on & (gap * side < 0)
             low[going[crossed]], high[going[crossed]] = t[crossed], after[crossed]
-            on = ~crossed & (after < end)
-            going, o, d, side, end, speed = going[on], o[on], d[on], side[on], end[on], speed[on]
-            t, gap, start = after[on], gap[on], start[on]
-            if not len(going):
+            on = on & ~crossed & (after < end)
+            t = after
+            left = int(on.sum())
+            if not left:
                 break
+            if left < _CROWDED * len(on):
+                going, o, d, side, end, speed, t, gap, start, on = (
+                    x[on] for x in (going, o, d, side, end, speed, t, gap, start, on)
+                )
         hit = torch.isfinite(high).nonzero()[:, 0]
         high[hit] = self._between(origins[hit], directions[hit], low[hit], high[hit])
         return high
@@ -120,13 +125,13 @@ class Sheet:
         """Of the sphere around the origin that holds it."""
         return math.hypot(math.sqrt(2), abs(self.waves.base) + self.waves.swing)
 
-    def intersect(self, origins: Tensor, directions: Tensor) -> Tensor:
+    def intersect(self, origins: Tensor, directions: Tensor, exact: bool = True) -> Tensor:
         """Nearest t > 0 of N rays; +inf where missed."""
         spans = [_slab(origins[:, axis], directions[:, axis], 0.0, 1.0) for axis in (0, 2)]
         spans.append(_slab(origins[:, 1], directions[:, 1], self.waves.base, self.waves.swing))
         enter = torch.stack([s[0] for s in spans]).amax(0).clamp_min(1e-4)
         leave = torch.stack([s[1] for s in spans]).amin(0)
-        return self.waves.crossing(origins, directions, enter, leave, 0.03)
+        return self.waves.crossing(origins, directions, enter, leave, 0.03 if exact else 0.08)
 
     def normals(self, points: Tensor) -> Tensor:
         """Unit normals N×3 of the upper side."""
