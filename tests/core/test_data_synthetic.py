@@ -207,7 +207,7 @@ def test_bodies_are_hit_on_their_surface_and_not_behind_it(seed: int) -> None:
         reach = torch.where(hit, t * 0.999, torch.full_like(t, 2.0))
         late |= made.value(origins + (fraction * reach)[:, None] * directions) < -3e-3
     assert late.float().mean() < 0.01  # rays that graze
-    assert (torch.isfinite(made.intersect(origins, directions, exact=False)) == hit).float().mean() > 0.99
+    assert (torch.isfinite(made.intersect(origins, directions, exact=False)) == hit).float().mean() > 0.97
 
 
 def test_sheets_are_hit_from_both_sides_and_only_within_their_square() -> None:

@@ -20,7 +20,8 @@ from .build import Triple, shaped, vector
 from .materials import Material
 from .primitives import NO_HIT, Primitive
 
-_STEPS = 120
+_STEPS = 64
+_SHADOW_STEPS = 32
 _ARRIVED = 2e-4  # of the body's radius; Newton's method takes over there
 _GRAZING = 2e-3  # rays that creep along this near to the surface until the steps end count as hits
 _NEWTON = 2
@@ -81,7 +82,7 @@ class Blob:
 
     def intersect(self, origins: Tensor, directions: Tensor, exact: bool = True) -> Tensor:
         """Nearest t > 0 of N rays; +inf where missed. To float precision where `exact`, but where a ray grazes."""
-        arrived, grazing, bold = (_ARRIVED, _GRAZING, _BOLD) if exact else (5 * _ARRIVED, _GRAZING, 2 * _BOLD)
+        arrived, bold, steps = (_ARRIVED, _BOLD, _STEPS) if exact else (5 * _ARRIVED, 2 * _BOLD, _SHADOW_STEPS)
         at_start, turn = self._local(origins), self._turned(directions)
         # |q|² = a t² + 2 b t + c of every ellipsoid.
         a, b, c = (turn**2).sum(-1), (turn * at_start).sum(-1), (at_start**2).sum(-1)
@@ -96,9 +97,9 @@ class Blob:
             pace = pace + (d @ self.ripples.T).abs() @ self.amplitude.abs()
         found: list[tuple[Tensor, Tensor]] = []
         before, step, open_ = torch.full_like(t, NO_HIT), torch.ones_like(t), torch.ones_like(t, dtype=torch.bool)
-        for number in range(_STEPS):
+        for number in range(steps):
             value = self._mixed((a * t[:, None] + 2 * b) * t[:, None] + c, o + t[:, None] * d)[0]
-            near = open_ & (value < (arrived if number < _STEPS - 1 else grazing) * self.radius)
+            near = open_ & (value < (arrived if number < steps - 1 else _GRAZING) * self.radius)
             # Where the last step went too far, back to where a straight line falls through zero.
             back = torch.where(value < 0, step * value / (before - value), torch.zeros_like(t))
             found.append((going[near], (t + back)[near]))

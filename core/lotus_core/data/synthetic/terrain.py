@@ -12,6 +12,7 @@ from .materials import Material
 from .primitives import NO_HIT
 
 _MOST_STEPS = 400
+_GROWTH = 0.04
 _BISECTIONS = 12
 _SECANTS = 3
 _CROWDED = 0.75  # rays are left in place until fewer than this share of them is under way
@@ -41,11 +42,11 @@ class Waves:
         """The height never leaves base ± this."""
         return float(self.amplitude.abs().sum())
 
-    def crossing(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, fine: float) -> Tensor:
+    def crossing(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, least: Tensor) -> Tensor:
         """First t in [near, far] (N each) at which N rays change sides; +inf where they do not.
 
-        Steps are as long as the steepest slope allows, but no shorter than `fine` of the way gone: a fold thinner than
-        that can be missed. The crossing itself is exact to float precision.
+        Steps are as long as the steepest slope allows, but no shorter than `least` (N), growing by _GROWTH of the way
+        gone: a fold thinner than that can be missed. The crossing itself is exact to float precision.
         """
         steepest = float((self.amplitude.abs() * self.frequency.norm(dim=-1)).sum())
         # How fast a ray can approach the surface, in height per t.
@@ -55,9 +56,9 @@ class Waves:
         o, d, t = origins[going], directions[going], near[going]
         gap = o[:, 1] + t * d[:, 1] - self.height(o + t[:, None] * d)
         side, end, speed = gap.sign(), far[going], pace[going]
-        start, on = t, torch.ones_like(t, dtype=torch.bool)
+        short, start, on = least[going], t, torch.ones_like(t, dtype=torch.bool)
         for _ in range(_MOST_STEPS):
-            step = torch.maximum(gap.abs() / speed, fine * (t - start).clamp_min(fine))
+            step = torch.maximum(gap.abs() / speed, short + _GROWTH * (t - start))
             after = torch.minimum(t + step, end)
             gap = o[:, 1] + after * d[:, 1] - self.height(o + after[:, None] * d)
             crossed = on & (gap * side < 0)
@@ -68,8 +69,8 @@ class Waves:
             if not left:
                 break
             if left < _CROWDED * len(on):
-                going, o, d, side, end, speed, t, gap, start, on = (
-                    x[on] for x in (going, o, d, side, end, speed, t, gap, start, on)
+                going, o, d, side, end, speed, t, gap, short, start, on = (
+                    x[on] for x in (going, o, d, side, end, speed, t, gap, short, start, on)
                 )
         hit = torch.isfinite(high).nonzero()[:, 0]
         high[hit] = self._between(origins[hit], directions[hit], low[hit], high[hit])
@@ -107,11 +108,12 @@ class Terrain(Waves):
     material: Material
 
     def intersect(
-        self, origins: Tensor, directions: Tensor, near: float = 0.05, far: float = 120.0, fine: float = 0.03
+        self, origins: Tensor, directions: Tensor, near: float = 0.05, far: float = 120.0, fine: float = 0.04
     ) -> Tensor:
         """First crossing of N rays between near and far; +inf where none."""
         enter, leave = _slab(origins[:, 1], directions[:, 1], self.base, self.swing)
-        return self.crossing(origins, directions, enter.clamp_min(near), leave.clamp_max(far), fine)
+        enter = enter.clamp_min(near)
+        return self.crossing(origins, directions, enter, leave.clamp_max(far), fine * enter)
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Sheet:
         spans.append(_slab(origins[:, 1], directions[:, 1], self.waves.base, self.waves.swing))
         enter = torch.stack([s[0] for s in spans]).amax(0).clamp_min(1e-4)
         leave = torch.stack([s[1] for s in spans]).amin(0)
-        return self.waves.crossing(origins, directions, enter, leave, 0.03 if exact else 0.08)
+        return self.waves.crossing(origins, directions, enter, leave, (leave - enter) / (60 if exact else 25))
 
     def normals(self, points: Tensor) -> Tensor:
         """Unit normals N×3 of the upper side."""
