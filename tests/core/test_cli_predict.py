@@ -250,3 +250,31 @@ def test_all_maps_share_one_reading_of_the_file_and_one_encoding(
     assert main([*argv, "--model", str(tmp_path / "other.safetensors")]) == 0
     assert calls == {"read": 1, "encode": 2}
     assert np.abs(np.load(tmp_path / "photo_normal.npy") - shared).max() > 1e-4
+
+
+def test_reconstruct_gives_the_photo_back_as_the_model_sees_it(tmp_path: Path, photo: str) -> None:
+    argv = ["predict", photo, "-o", str(tmp_path / "out"), "--task", "reconstruct", "--quiet"]
+    assert main(argv) == 0
+    assert names(tmp_path / "out") == ["photo.json", "photo_reconstruct.png", "photo_reconstruct_preview.png"]
+    with Image.open(photo) as image, Image.open(tmp_path / "out" / "photo_reconstruct_preview.png") as given:
+        before, after = (np.asarray(picture.convert("RGB"), float) / 255 for picture in (image, given))
+    assert after.shape == before.shape
+    psnr = -10 * np.log10(np.mean((before - after) ** 2))
+    record = json.loads((tmp_path / "out" / "photo.json").read_text())["maps"]["reconstruct"]
+    assert record["psnr_db"] == pytest.approx(psnr, abs=0.1)
+    assert psnr > 12  # a grey picture would have 10
+    assert record["model"] == "lotus-tiny-depth-g"
+
+
+def test_reconstruct_takes_one_model_and_no_tiles(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = ["--model", checkpoints["depth"], "--model", checkpoints["normal"]]
+    for more in (two, ["--tile", "64"]):
+        assert main(["predict", photo, "-o", str(tmp_path / "out"), "--task", "reconstruct", *more]) == 2
+        assert "one --model and no --tile" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    assert (
+        main(["predict", photo, "-o", str(tmp_path / "n"), "--task", "reconstruct", *two[2:], "--format", "npy"]) == 0
+    )
+    assert np.load(tmp_path / "n" / "photo_reconstruct.npy").shape == (64, 96, 3)

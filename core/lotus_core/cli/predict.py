@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,15 @@ from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
 from .options import add_fast_options, add_model_options, add_quiet, add_tile, distinct_stems, whole
 from .outputs import OutputFolder
-from .predictors import DEFAULT_SAMPLES, MAPS, Predictors
+from .predictors import DEFAULT_SAMPLES, MAPS, RECONSTRUCTION, Predictors
 from .record import choose_camera, versions
 
 if TYPE_CHECKING:
     from ..images import LoadedImage
     from ..maps import Depth, Normals, Uncertainty
+    from ..maps.picture import Picture
+
+    AnyMap = Depth | Normals | Uncertainty | Picture
 
 FORMATS = ("png", "exr", "npy")
 
@@ -30,7 +34,9 @@ def add(commands: Any) -> None:
     parser.add_argument("image", nargs="+", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF ...")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
-        "--task", choices=(*MAPS, "all"), help="which maps (default: what --model predicts, else depth)"
+        "--task",
+        choices=(*MAPS, "all", RECONSTRUCTION),
+        help="which maps (default: what --model predicts, else depth); reconstruct: the photo as the model sees it",
     )
     parser.add_argument("--format", choices=FORMATS, default="png", help="16-bit PNG (default), 32-bit EXR or NPY")
     parser.add_argument(
@@ -56,7 +62,9 @@ def run(args: argparse.Namespace) -> None:
     from ..images import load_image
 
     distinct_stems(args.image)
-    wanted = MAPS if args.task == "all" else [args.task] if args.task else None
+    wanted = MAPS if args.task == "all" else [args.task] if args.task in MAPS else None
+    if args.task == RECONSTRUCTION and (len(args.model) > 1 or args.tile):
+        raise LotusError("--task reconstruct takes one --model and no --tile: leave the others out.")
     failures: list[LotusError] = []
     predictors: Predictors | None = None
     with OutputFolder(args.output) as folder, progress_bar(args.quiet) as progress:
@@ -110,16 +118,18 @@ def predict_image(
     progress: Progress | None,
 ) -> list[str]:
     """Write all maps, previews and the record of one image into `folder`; returns the names of the files."""
-    maps = predictors.predict(image, progress)
+    maps: Mapping[str, AnyMap]
+    if args.task == RECONSTRUCTION:
+        maps = {RECONSTRUCTION: predictors.reconstruct(image, progress)}
+    else:
+        maps = predictors.predict(image, progress)
     with folder.all_or_nothing() as staging:
         write_maps(maps, staging, path.stem, args.format)
         write_record(predictors, maps, image, path, staging, args)
         return sorted(file.name for file in staging.iterdir())
 
 
-def write_maps(
-    maps: dict[str, Depth | Normals | Uncertainty], folder: Path, stem: str, suffix: str, previews: bool = True
-) -> None:
+def write_maps(maps: Mapping[str, AnyMap], folder: Path, stem: str, suffix: str, previews: bool = True) -> None:
     """`<stem>_<map>.<suffix>` and, with `previews`, `<stem>_<map>_preview.png` for every map."""
     for name, values in maps.items():
         values.save(folder / f"{stem}_{name}.{suffix}")
@@ -129,7 +139,7 @@ def write_maps(
 
 def write_record(
     predictors: Predictors,
-    maps: dict[str, Depth | Normals | Uncertainty],
+    maps: Mapping[str, AnyMap],
     image: LoadedImage,
     path: Path,
     folder: Path,
@@ -162,7 +172,7 @@ def write_record(
     (folder / f"{stem}.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def meaning(values: Depth | Normals | Uncertainty) -> dict[str, Any]:
+def meaning(values: AnyMap) -> dict[str, Any]:
     """The fields of a map that say how to read its numbers."""
-    fields = ("space", "convention", "unit", "samples")
+    fields = ("space", "convention", "unit", "samples", "psnr_db")
     return {field: getattr(values, field) for field in fields if hasattr(values, field)}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..framing import Frame
     from ..images import LoadedImage
     from ..maps import Depth, Normals, Uncertainty
+    from ..maps.picture import Picture
     from ..model import Decoder, LotusModel
     from ..predict import LotusPredictor
     from ..sampling import NoiseSource
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Loader = Callable[[str, argparse.Namespace, Sequence[str]], "LotusModel"]
 DEFAULT_MODELS = {"depth": "lotus-tiny-depth-g", "normal": "lotus-tiny-normal-g"}
 MAPS = ("depth", "normal", "uncertainty")
+RECONSTRUCTION = "reconstruct"  # not a map of the scene, so not one of MAPS: the photo under the switch s_x
 DEFAULT_SAMPLES = 10  # noise samples behind an uncertainty map
 
 
@@ -69,6 +71,7 @@ class Predictors:
         self.maps = tuple(map_ for map_ in MAPS if map_ in wanted)
         self.kind_of = {map_: _kind_of(map_, self.maps, list(given)) for map_ in self.maps}
         needed = set(self.kind_of.values())
+        self.kind_of[RECONSTRUCTION] = self.kind_of[self.maps[0]]
         for kind, (name, _) in given.items():
             if kind not in needed:
                 raise LotusError(f"{name} predicts {kind}, which {' and '.join(self.maps)} does not use: leave it out.")
@@ -121,6 +124,24 @@ class Predictors:
             )
             self._note(predictor)
         return maps
+
+    def reconstruct(self, image: LoadedImage, progress: Progress | None = None) -> Picture:
+        """The photo as the model of the first map gives it back when it is told to reconstruct, with its PSNR."""
+        from ..maps.picture import Picture, psnr
+
+        predictor = self._predictors[self.kind_of[RECONSTRUCTION]]
+        self.notes = []
+        values = predictor.reconstruct(
+            image,
+            self._args.res,
+            self._args.seed,
+            self._args.reference,
+            decoder="fast" if self._args.fast_decoder else "exact",
+            encoder="fast" if self._args.fast_encoder else "exact",
+            progress=progress,
+        )
+        self._note(predictor)
+        return Picture(values, round(psnr(values, image.rgb), 2))
 
     def _note(self, predictor: LotusPredictor) -> None:
         self.notes += [note for note in predictor.notes if note not in self.notes]

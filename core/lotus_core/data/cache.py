@@ -31,14 +31,14 @@ SHARD = 250
 
 
 class SceneCache(Dataset[Sample]):
-    """The rendered scenes of one folder, box-filtered to 1/`reduce` of their size.
+    """The rendered scenes of one folder, box-filtered to 1/`reduce` of their size; the first `count`, or all for 0.
 
-    Raises LotusError where the folder holds no shards.
+    Raises LotusError where the folder holds no shards, or fewer scenes than `count`.
     """
 
     name = "cache"
 
-    def __init__(self, folder: str | Path, reduce: int = 1) -> None:
+    def __init__(self, folder: str | Path, reduce: int = 1, count: int = 0) -> None:
         self.reduce = reduce
         self.paths = sorted(Path(folder).glob("scenes-*.safetensors"))
         if not self.paths:
@@ -49,9 +49,12 @@ class SceneCache(Dataset[Sample]):
         for path in self.paths:
             with safe_open(path, "pt") as shard:
                 self._ends.append((self._ends[-1] if self._ends else 0) + shard.get_slice("focal_px").get_shape()[0])
+        if not 0 <= count <= self._ends[-1]:
+            raise LotusError(f"{folder} holds {self._ends[-1]} scenes, not {count}: render more, or take fewer.")
+        self._count = count or self._ends[-1]
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return self._count
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):

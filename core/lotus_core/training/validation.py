@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -81,8 +81,12 @@ def predict_latents(
     run: RunConfig,
     scheduler: DDPMScheduler,
     task: str,
+    inspect: Callable[[int, torch.Tensor], None] | None = None,
 ) -> torch.Tensor:
-    """One x0 step where that is what is trained, else deterministic DDIM from `draws` over the trained time-steps."""
+    """One x0 step where that is what is trained, else deterministic DDIM from `draws` over the trained time-steps.
+
+    `inspect` sees each time-step of DDIM and the clean latents predicted there.
+    """
     protocol = run.protocol
     if protocol.training_timesteps == 1 and protocol.prediction == "x0":
         return model(image, draws, task).float()
@@ -94,7 +98,10 @@ def predict_latents(
     state = draws
     for step in steps.tolist():
         output = model(image, state, task, timestep=step).float()
-        state = sampler.step(output, step, state).prev_sample
+        moved = sampler.step(output, step, state)
+        state = moved.prev_sample
+        if inspect is not None:
+            inspect(step, moved.pred_original_sample)
     return state
 
 

@@ -1,0 +1,54 @@
+"""Command line: `python -m benchmarks.ablation run` and `report`; see the package's text."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from pathlib import Path
+
+from . import __doc__ as ABOUT
+from .report import collect, write_report
+from .run import run_all
+from .scenes import Scale
+
+CHANGEABLE = ("steps", "batch", "seeds", "fig7_seeds", "scenes", "held_out", "measured")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ablation", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("run", help="train and measure everything that is not done yet")
+    run.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    defaults = {field.name: field.default for field in fields(Scale)}
+    for name in CHANGEABLE:
+        run.add_argument(f"--{name.replace('_', '-')}", type=int, default=defaults[name], help="default: %(default)s")
+    run.add_argument("--rendered", type=Path, help="folder of lotus_core.data.cache to take the training scenes from")
+    run.set_defaults(call=_run)
+    report = commands.add_parser("report", help="tables and plots of what is done")
+    given = report.add_mutually_exclusive_group()
+    given.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of `run`")
+    given.add_argument("--saved", type=Path, help="the JSON of an earlier report, instead")
+    report.add_argument("--report", type=Path, default=Path("benchmarks/ablation.md"))
+    report.add_argument("--results", type=Path, default=Path("benchmarks/results/ablation.json"))
+    report.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
+    report.set_defaults(call=_report)
+    a = parser.parse_args(argv)
+    a.call(a)
+
+
+def _run(a: argparse.Namespace) -> None:
+    run_all(a.out, Scale(**{name: getattr(a, name) for name in CHANGEABLE}), a.rendered)
+
+
+def _report(a: argparse.Namespace) -> None:
+    saved = json.loads(a.saved.read_text(encoding="utf-8")) if a.saved else collect(a.out)
+    write_report(saved, a.report, a.results, a.pictures)
+    print(f"{a.report}, {a.results}")
+
+
+if __name__ == "__main__":
+    main()
