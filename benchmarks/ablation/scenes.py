@@ -59,7 +59,7 @@ def make_scenes(out: Path, scale: Scale, rendered: Path | None, textures: str | 
     rendered: a folder that `lotus_core.data.cache` filled with `scale.scenes` or more scenes of another seed than the
         held-out one, to take the training scenes from; without it they are rendered.
 
-    Raises LotusError where `rendered` does not hold that.
+    Raises LotusError where `rendered` does not hold that, or there are too few scenes to have both domains.
     """
     size = (OVERSIZE * scale.height, OVERSIZE * scale.width)
     for held_out in (False, True):
@@ -80,6 +80,8 @@ def _split(out: Path, folder: Path, scale: Scale, count: int, held_out: bool) ->
             if kind in kinds:
                 sorted_scenes[domain].append(scene)
     for domain, scenes in sorted_scenes.items():
+        if not scenes:
+            raise LotusError(f"None of the {count} scenes of {folder} is {domain}: take more.")
         target = scenes_folder(out, domain, held_out)
         target.mkdir(parents=True, exist_ok=True)
         for first in range(0, len(scenes), SHARD):

@@ -25,7 +25,7 @@ SMALL = Scale(
     height=24,
     width=32,
     scenes=6,
-    held_out=6,
+    held_out=7,
     measured=2,
     sizes=(2, 0),
     batch=2,
@@ -121,7 +121,7 @@ def test_means_deviations_and_verdicts() -> None:
     low, high = Spread((0.1, 0.2, 0.3)), Spread((0.5, 0.6, 0.7))
     assert str(low) == "0.200 ± 0.100"
     assert low.separate_from(high)
-    assert not low.separate_from(Spread((0.35, 0.36, 0.37)))
+    assert not low.separate_from(Spread((0.25, 0.3, 0.35)))
     assert report.verdict(low, high, higher_is_better=False).startswith("**yes**")
     assert report.verdict(low, high, higher_is_better=True).startswith("**no**")
     assert report.verdict(low, Spread((0.2, 0.25, 0.3)), higher_is_better=False) == "better, within the deviation"
