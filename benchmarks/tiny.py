@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--per-kind", type=int, default=10, help="scenes of each kind for the second table")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="of scenes, with commas between; the default is all")
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--samples", type=int, default=10, help="noise samples for uncertainty")
@@ -58,9 +59,10 @@ def main(argv: list[str] | None = None) -> None:
     a = parser.parse_args(argv)
     models = lotus.load_model(a.depth_model), lotus.load_model(a.normal_model)
     started = time.process_time()
-    scenes = SyntheticScenes(a.count, a.height, a.width, HELD_OUT_SEED)
+    scenes = SyntheticScenes(a.count, a.height, a.width, HELD_OUT_SEED, kinds=a.kinds.split(","))
     rows, angles, left_out = evaluate(scenes, *models, a.samples, a.every)
-    text = f"{a.count - left_out} scenes of {a.width}×{a.height} pixels; {a.depth_model} and {a.normal_model}.\n\n"
+    text = f"{a.count - left_out} scenes of {a.width}×{a.height} pixels ({a.kinds.replace(',', ', ')}); "
+    text += f"{a.depth_model} and {a.normal_model}.\n\n"
     text += summarise(rows, angles, seconds(models[0]))
     if left_out:
         text += f"\n{left_out} of {a.count} scenes had too few solid pixels.\n"
