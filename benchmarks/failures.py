@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     for row in (row for column in columns for row in column):
         print(row.caption)
     with atomic_path(a.out) as temporary:
-        contact_sheet(columns).save(temporary, "JPEG", quality=80, optimize=True)
+        contact_sheet(columns).save(temporary, "JPEG", quality=68, optimize=True)
     print(f"{a.out}, {a.out.stat().st_size / 1000:.0f} KB")
 
 

@@ -57,7 +57,8 @@ def main(argv: list[str] | None = None) -> None:
     a = parser.parse_args(argv)
     depth = [motorcycle("depth"), *(opened("depth", *words) for words in a.depth)]
     normal = [motorcycle("normal"), *(opened("normal", *words) for words in a.normal)]
-    text = f"{a.depth_model} and {a.normal_model}, mean of {a.samples} prediction(s).\n\n"
+    text = f"{a.depth_model} and {a.normal_model}, mean of {a.samples} prediction(s). "
+    text += "The figures of one or two pictures say little about their set.\n\n"
     text += depth_table(depth, lotus.LotusPredictor(lotus.load_model(a.depth_model)), a.samples)
     text += "\n" + normal_table(normal, lotus.LotusPredictor(lotus.load_model(a.normal_model)), a.samples)
     print(text)

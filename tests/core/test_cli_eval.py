@@ -30,7 +30,7 @@ def test_depth_with_uncertainty_then_the_saved_maps(
     assert "ause" in printed
     assert ["Lotus-G", "5.9", "95.7", "98.8"] in [line.split() for line in printed.splitlines()]
     assert "from He et al., Lotus, arXiv:2409.18124v5, Table 1" in printed
-    assert "2 samples are scored here; the paper's table is about 800." in printed
+    assert "Samples scored: 2 here, 800 in the paper." in printed
     written = (
         "per_sample.csv",
         "summary.json",

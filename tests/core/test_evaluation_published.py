@@ -75,7 +75,7 @@ def test_a_summary_in_three_forms_says_the_same(tmp_path: Path) -> None:
     assert "| Lotus-G | 5.9 | 95.7 | 98.8 |" in text
     assert "| MiDaS | 12.1 | 84.6 | - |" in text
     assert "model mine" in text
-    assert [note.split(" ", 1)[0] for note in result.notes] == ["3", "The"]  # too few samples; a mean of ten
+    assert [note.split(" ", 1)[0] for note in result.notes] == ["Samples", "The"]  # too few samples; a mean of ten
 
 
 def test_kitti_says_which_area_the_paper_has(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     if not args.quiet:
         columns = [(name, f"{value:.4g}") for name, value in result.metrics.items()]
         heading, values = zip(*columns, strict=True)
-        print(table([(result.title, *heading), (f"{result.samples} samples", *values)]))
+        print(table([(result.title, *heading), (result.counted, *values)]))
         print(f"\n{table(result.comparison())}\nfrom {result.paper.source}")
         for note in result.notes:
             print(note)

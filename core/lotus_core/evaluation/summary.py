@@ -37,6 +37,11 @@ class Evaluation:
     paper: Published
     notes: tuple[str, ...]
 
+    @property
+    def counted(self) -> str:
+        """How many samples, in words."""
+        return f"{self.samples} sample{'' if self.samples == 1 else 's'}"
+
     def comparison(self) -> list[tuple[str, ...]]:
         """This run above the paper's rows, headings first, in the paper's units and columns."""
         unit = 100 if "abs_rel" in self.paper.metrics else 1
@@ -57,7 +62,7 @@ def summarised(
     paper = published(task, benchmark.name)
     notes = []
     if samples != paper.samples:
-        notes.append(f"{samples} samples are scored here; the paper's table is about {paper.samples}.")
+        notes.append(f"Samples scored: {samples} here, {paper.samples} in the paper.")
     if isinstance(benchmark, DepthBenchmark) and benchmark.name == "kitti" and benchmark.area != "eigen":
         notes.append("Garg's area is scored here; the authors' code scores Eigen's: --area eigen.")
     if settings.get("samples", 1) > 1:
@@ -100,7 +105,7 @@ def _csv(result: Evaluation) -> str:
 def _markdown(result: Evaluation, settings: dict[str, Any]) -> str:
     scored = ", ".join(f"{key} {value}" for key, value in settings.items() if value not in ("", None))
     parts = [
-        f"# {result.title}, {result.samples} samples\n",
+        f"# {result.title}, {result.counted}\n",
         markdown_table([tuple(result.metrics), tuple(f"{value:.4g}" for value in result.metrics.values())]),
         f"{scored}.\n",
         f"## Beside {result.paper.source}\n",
