@@ -20,6 +20,7 @@ import numpy as np
 
 import lotus_core as lotus
 from benchmarks.baselines import best_direction, floor_and_wall, ramp_error
+from benchmarks.heading import heading
 from lotus_core.data.normals_from_depth import normals_from_depth
 from lotus_core.evaluation.alignment import aligned_depth
 from lotus_core.evaluation.benchmarks import BenchmarkSample
@@ -63,9 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     text += "\n" + normal_table(normal, lotus.LotusPredictor(lotus.load_model(a.normal_model)), a.samples)
     print(text)
     if a.report:
-        more = " ".join(f"--{task} {words[0]} DIR" for task in ("depth", "normal") for words in getattr(a, task))
-        head = f"# Embedded checkpoints on real photographs\n\n`python -m benchmarks.real {more}".rstrip()
-        a.report.write_text(f"{head}`\n\n{text}", encoding="utf-8")
+        head = heading(parser, a, "benchmarks.real", "Embedded checkpoints on real photographs")
+        a.report.write_text(head + text, encoding="utf-8")
 
 
 def opened(task: str, name: str, folder: str, split: str = "-", title: str = "") -> Photos:

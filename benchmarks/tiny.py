@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 import lotus_core as lotus
 from benchmarks.baselines import best_direction, floor_and_wall, ramp_error
+from benchmarks.heading import heading
 from lotus_core.data.sample import Sample
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.compose import KINDS
@@ -72,8 +73,8 @@ def main(argv: list[str] | None = None) -> None:
     text += f"\n{time.process_time() - started:.0f} CPU seconds in all.\n"
     print(text)
     if a.report:
-        command = "python -m benchmarks.tiny" + (f" --count {a.count}" if a.count != 200 else "")
-        a.report.write_text(f"# Embedded checkpoints on held-out synthetic scenes\n\n`{command}`\n\n{text}")
+        head = heading(parser, a, "benchmarks.tiny", "Embedded checkpoints on held-out synthetic scenes")
+        a.report.write_text(head + text, encoding="utf-8")
 
 
 def evaluate(
