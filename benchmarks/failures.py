@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="JPEG to write")
-    parser.add_argument("--count", type=int, default=100, help="held-out scenes to choose from")
+    parser.add_argument("--count", type=int, default=40, help="held-out scenes to choose from")
     parser.add_argument("--depth-model", default="lotus-tiny-depth-g")
     parser.add_argument("--normal-model", default="lotus-tiny-normal-g")
     a = parser.parse_args(argv)

@@ -140,7 +140,8 @@ def _body(name: str) -> str:
     lines, fenced = [], False
     for line in (ROOT / "benchmarks" / f"{name}.md").read_text(encoding="utf-8").rstrip().splitlines()[1:]:
         fenced ^= line.startswith("```")
-        lines.append(f"#{line}" if line.startswith("#") and not fenced else line)
+        deeper = "##" if line.startswith("# ") else "#" if line.startswith("#") else ""
+        lines.append(line if fenced else deeper + line)
     return _LINK.sub(lambda link: f"]({_from_docs(link[1])}", "\n".join(lines).strip())
 
 
