@@ -48,8 +48,9 @@ _PRECISION = re.compile(r"-(fp16|fp32|bf16|fp8)$")
 
 
 def embedded() -> dict[str, Path]:
-    """Name and file of the checkpoints that ship inside the package."""
-    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+    """Name and file of the checkpoints that ship inside the package: Lotus-G, which every task runs on, first."""
+    files = sorted(WEIGHTS.glob("*.safetensors"), key=lambda path: (path.stem.endswith("-d"), path.stem))
+    return {path.stem: path for path in files}
 
 
 def embedded_decoders() -> dict[str, Path]:
