@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lotus_core.errors import LotusError
-from lotus_core.training.config import RunConfig, SourceConfig, checkpoint_interval, load_config, parse_config
+from lotus_core.training.checks import checkpoint_interval
+from lotus_core.training.config import RunConfig, SourceConfig, load_config, parse_config
 from lotus_core.training.loop import learning_rate
 from lotus_core.training.sources import open_source
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from ..data.synthetic.dataset import HELD_OUT_SEED
 from ..errors import LotusError
+from .checks import check_autoencoder, check_run
 from .tables import from_table
 
 
@@ -239,103 +239,16 @@ def parse_config(table: dict[str, Any]) -> AnyRunConfig:
     kind = table.get("kind", "lotus")
     if kind == "lotus":
         run = from_table(RunConfig, table)
-        _check_run(run)
+        check_run(run)
         return run
     if kind == "autoencoder":
         autoencoder = from_table(AutoencoderRunConfig, table)
-        _check_autoencoder(autoencoder)
+        check_autoencoder(autoencoder)
         return autoencoder
     if kind == "decoder":
         decoder = from_table(DecoderRunConfig, table)
         if decoder.model.base and decoder.model.config:
             raise LotusError("[model.config] is read without base only: remove it, the base brings its own.")
-        _check_autoencoder(decoder)
+        check_autoencoder(decoder)
         return decoder
     raise LotusError(f'Unknown kind = "{kind}" in the training config: use "lotus", "autoencoder" or "decoder".')
-
-
-def checkpoint_interval(every: int | str) -> tuple[int, float]:
-    """`checkpoint_every` as (steps, seconds); the unused one is 0."""
-    if isinstance(every, int):
-        return every, 0.0
-    try:
-        seconds = float(every.removesuffix("s")) if every.endswith("s") else -1.0
-    except ValueError:
-        seconds = -1.0
-    if seconds <= 0:
-        raise LotusError(f'[log] checkpoint_every = "{every}" is neither a number of steps nor seconds such as "300s".')
-    return 0, seconds
-
-
-def _check_run(run: RunConfig) -> None:
-    model, protocol = run.model, run.protocol
-    if model.base == "scratch" and not model.autoencoder:
-        raise LotusError('[model] base = "scratch" needs autoencoder = the folder or file of a trained autoencoder.')
-    if model.base != "scratch" and model.unet:
-        raise LotusError('[model.unet] is read for base = "scratch" only: remove it, the base brings its own.')
-    if model.variant == "d" and (protocol.prediction != "x0" or protocol.training_timesteps != 1):
-        raise LotusError(
-            'variant = "d" has no noise to predict: it needs prediction = "x0" and training_timesteps = 1.'
-        )
-    if not (0 < protocol.reconstruction_share <= 1 and 0 < protocol.spread_share <= 1):
-        raise LotusError(
-            "[protocol] reconstruction_share and spread_share must be above 0 and at most 1; detail_preserver = false"
-            " and spread = 0 leave their terms out."
-        )
-    if min(protocol.far_weight, protocol.spread) < 0 or protocol.spread_scale <= 0:
-        raise LotusError("[protocol] far_weight and spread must be ≥ 0, and spread_scale above 0.")
-    if protocol.far_weight and model.task != "depth":
-        raise LotusError('[protocol] far_weight weighs by depth: it needs task = "depth".')
-    if protocol.spread and (model.variant, protocol.prediction, protocol.training_timesteps) != ("g", "x0", 1):
-        raise LotusError(
-            '[protocol] spread needs variant = "g", prediction = "x0" and training_timesteps = 1: samples of one step.'
-        )
-    if not 1 <= protocol.training_timesteps <= run.scheduler.num_train_timesteps:
-        raise LotusError(
-            f"[protocol] training_timesteps must be from 1 to the scheduler's {run.scheduler.num_train_timesteps}."
-        )
-    if run.scheduler.rescale_betas_zero_snr and protocol.prediction == "epsilon":
-        raise LotusError(
-            'rescale_betas_zero_snr leaves nothing to predict from with prediction = "epsilon": use x0 or v.'
-        )
-    _check_common(run.data, run.optim, run.log)
-
-
-def _check_autoencoder(run: AutoencoderRunConfig | DecoderRunConfig) -> None:
-    shares = (run.loss.image_share, run.loss.depth_share, run.loss.normal_share)
-    if min(shares) < 0 or sum(shares) <= 0:
-        raise LotusError("[loss] image_share, depth_share and normal_share must be ≥ 0 and not all 0.")
-    if run.data.cache_latents or run.data.latents:
-        raise LotusError("[data] cache_latents is for training a U-Net; an autoencoder has no fixed latents to keep.")
-    _check_common(run.data, run.optim, run.log)
-
-
-def _check_common(data: DataConfig, optim: OptimConfig, log: LogConfig) -> None:
-    if not data.sources:
-        raise LotusError("[data] sources is empty: add a [[data.sources]] table.")
-    if any(source.probability < 0 for source in data.sources) or not sum(s.probability for s in data.sources) > 0:
-        raise LotusError("[[data.sources]] probability must be ≥ 0, and above 0 for at least one source.")
-    for source in (*data.sources, *data.validation):
-        if (source.name == "synthetic") == bool(source.path):
-            raise LotusError(
-                'The data source "synthetic" is made, not read: remove path.'
-                if source.path
-                else f'The data source "{source.name}" needs path = the folder that holds it.'
-            )
-    for source in data.sources:
-        if source.name == "synthetic" and source.args.get("seed") == HELD_OUT_SEED:
-            raise LotusError(f"The seed {HELD_OUT_SEED} is kept for evaluation: train on scenes of another seed.")
-    for name in ("steps", "batch_size", "lr", "gradient_accumulation"):
-        if not getattr(optim, name) > 0:
-            raise LotusError(f"[optim] {name} must be above 0, not {getattr(optim, name)}.")
-    if not 0 <= optim.ema_decay < 1:
-        raise LotusError(f"[optim] ema_decay must be in [0, 1), not {optim.ema_decay}.")
-    if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
-        raise LotusError("[optim] betas must be two numbers in [0, 1).")
-    if log.every < 1 or log.keep < 1:
-        raise LotusError("[log] every and keep must be at least 1.")
-    if log.validation_every > 0 and not data.validation:
-        raise LotusError("[log] validation_every needs held-out samples: add a [[data.validation]] table.")
-    steps, seconds = checkpoint_interval(log.checkpoint_every)
-    if steps <= 0 and seconds <= 0:
-        raise LotusError("[log] checkpoint_every must be above 0.")

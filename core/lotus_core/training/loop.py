@@ -20,7 +20,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from ..errors import LotusError
-from .config import AnyRunConfig, OptimConfig, checkpoint_interval
+from .checks import checkpoint_interval
+from .config import AnyRunConfig, OptimConfig
 from .journal import Journal
 from .state import checkpoints, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 
