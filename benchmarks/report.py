@@ -25,7 +25,20 @@ from lotus_core.evaluation.summary import markdown_table
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "evidence.md"
 # Reports in the order of the page; others follow by name.
-ORDER = ("ablation", "tiny", "real", "speed", "compare", "loading", "geometry", "batch", "comfyui", "blender")
+ORDER = (
+    "ablation",
+    "tiny",
+    "tiny-d",
+    "real",
+    "real-d",
+    "speed",
+    "compare",
+    "loading",
+    "geometry",
+    "batch",
+    "comfyui",
+    "blender",
+)
 # Plots and pictures of docs/pictures that belong to a report.
 PICTURES = {
     "tiny": (
