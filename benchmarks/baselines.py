@@ -25,7 +25,7 @@ def best_direction(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.broadcast_to(_mean_direction(truth[mask]), truth.shape)
 
 
-def floor_and_wall(truth: np.ndarray, mask: np.ndarray, rows: int = 16) -> np.ndarray:
+def floor_and_wall(truth: np.ndarray, mask: np.ndarray, rows: int = 8) -> np.ndarray:
     """H×W×3: two normals, one above and one below a row; row and normals are those of the least mean angle.
 
     rows: how many rows are tried, evenly spaced.

@@ -8,7 +8,7 @@ Depth is aligned to the truth by one scale and one shift in disparity per image,
 is the best vertical ramp: a + b · row, fitted to the same truth by least squares, in disparity or in depth, whichever
 gives that image the lower AbsRel; for normals it is one direction for the whole image, or one above and one below a
 row, fitted as well (`benchmarks.baselines`). Uncertainty, which takes ten predictions, and the autoencoder are measured
-on every fourth scene. The second table has a few scenes of each kind.
+on every fifth scene. The second table has a few scenes of each kind.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--per-kind", type=int, default=10, help="scenes of each kind for the second table")
+    parser.add_argument("--per-kind", type=int, default=8, help="scenes of each kind for the second table")
     parser.add_argument("--kinds", default=",".join(KINDS), help="of scenes, with commas between; the default is all")
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--samples", type=int, default=10, help="noise samples for uncertainty")
-    parser.add_argument("--every", type=int, default=4, help="uncertainty and autoencoder on every n-th scene")
+    parser.add_argument("--every", type=int, default=5, help="uncertainty and autoencoder on every n-th scene")
     parser.add_argument("--depth-model", default="lotus-tiny-depth-g")
     parser.add_argument("--normal-model", default="lotus-tiny-normal-g")
     parser.add_argument("--report", type=Path, help="also write the tables to this Markdown file")
