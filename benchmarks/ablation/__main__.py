@@ -8,9 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from . import __doc__ as ABOUT
-from .report import collect, write_report
+from .report import MAPS, collect, write_report
 from .run import run_all
 from .scenes import Scale
+from .sheet import draw_maps
 
 CHANGEABLE = ("steps", "batch", "seeds", "fig7_seeds", "scenes", "held_out", "measured")
 
@@ -46,6 +47,9 @@ def _run(a: argparse.Namespace) -> None:
 
 def _report(a: argparse.Namespace) -> None:
     saved = json.loads(a.saved.read_text(encoding="utf-8")) if a.saved else collect(a.out)
+    if not a.saved:
+        a.pictures.mkdir(parents=True, exist_ok=True)
+        draw_maps(a.out, Scale(**saved["scale"]), a.pictures / MAPS)
     write_report(saved, a.report, a.results, a.pictures)
     print(f"{a.report}, {a.results}")
 

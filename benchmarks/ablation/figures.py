@@ -7,10 +7,10 @@ from typing import Any
 
 from lotus_core.errors import LotusError
 
-from .ladder import FOOTNOTE, LADDER, Rung
+from .ladder import FOOTNOTE, LADDER
 from .summary import Results, mean_of_lists
+from .thin import PRESERVER
 
-PRESERVER = {"without": Rung(), "with": Rung(preserver=True)}
 _BLUE, _ORANGE, _GREEN, _GREY = "#2f7fb8", "#e4692b", "#3a9a5b", "#777777"
 
 
@@ -51,6 +51,7 @@ def _ladder(results: Results) -> Any:
         ramp = results.references[domain]["ramp, disparity"]["abs_rel"]
         panel.axvline(ramp, c=_GREY, ls=":", label="vertical ramp")
         panel.set(title=f"{domain} scenes", xlabel="AbsRel, mean ± deviation over seeds")
+        panel.locator_params(axis="x", nbins=6)
         panel.grid(alpha=0.3)
     panels[0].set_yticks(range(len(steps)), [label for label, _ in steps])
     panels[0].invert_yaxis()
@@ -93,19 +94,20 @@ def _fig7(results: Results) -> Any:
 
 
 def _boundaries(results: Results) -> Any:
-    figure, panels = _pyplot().subplots(1, 2, figsize=(9, 3.6), dpi=100)
-    for panel, (name, title) in zip(panels, (("boundary", "all boundaries"), ("thin", "thin structures")), strict=True):
-        ceiling = results.references["indoor"]["autoencoder, depth"]
-        percent = [100 * threshold for threshold in ceiling["thresholds"]]
+    domain = results.boundary_domain
+    ceiling = results.references[domain]["autoencoder, depth"]
+    percent = [100 * threshold for threshold in ceiling["thresholds"]]
+    figure, panels = _pyplot().subplots(1, 2, figsize=(9, 3.6), dpi=100, sharey=True)
+    kinds = (("boundary", "all boundaries"), ("thin", "thin structures"))
+    for panel, (name, title) in zip(panels, kinds, strict=True):
         for metric, style in (("recall", "--"), ("f1", "-")):
             for (label, rung), colour in zip(PRESERVER.items(), (_ORANGE, _BLUE), strict=True):
-                spreads = [results.spread(rung, "indoor", f"{name}_{metric}", i) for i in range(len(percent))]
+                spreads = [results.spread(rung, domain, f"{name}_{metric}", i) for i in range(len(percent))]
                 means, deviations = mean_of_lists(spreads)
-                panel.errorbar(
-                    percent, means, yerr=deviations, ls=style, c=colour, capsize=3, label=f"{metric}, {label} preserver"
-                )
+                words = f"{metric}, {label} preserver"
+                panel.errorbar(percent, means, yerr=deviations, ls=style, c=colour, capsize=3, label=words)
             panel.plot(percent, ceiling[f"{name}_{metric}"], ls=style, c=_GREY, label=f"{metric}, autoencoder alone")
-        panel.set(title=f"{title}, indoor", xlabel="jump in depth, %", ylim=(0, 1))
+        panel.set(title=f"{title}, {domain} scenes", xlabel="jump in depth, %", ylim=(0, None))
         panel.grid(alpha=0.3)
     panels[1].legend(fontsize=7)
     figure.tight_layout()

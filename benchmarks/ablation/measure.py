@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,24 +25,19 @@ NEAR_M = 0.1
 MIN_VALID = 0.05  # scenes with less than this share of solid pixels are left out
 NOISE_SEED = 990_001
 
-Predict = Callable[[torch.Tensor], torch.Tensor]
-"""Pictures N×3×H×W in [−1, 1] → predicted maps N×H×W in [0, 1]."""
+
+def evaluate(model: LotusModel, run: RunConfig, scenes: Sequence[Sample]) -> dict[str, Any]:
+    """Scores of `score_maps` for one prediction of each scene."""
+    return score_maps(predicted_maps(model, run, scenes), run.model.space, scenes)
 
 
 @torch.no_grad()
-def evaluate(model: LotusModel, run: RunConfig, scenes: Sequence[Sample]) -> dict[str, Any]:
-    """Scores of `score_maps` for one prediction of each scene."""
-    scheduler = make_scheduler(run)
-
-    def predict(images: torch.Tensor) -> torch.Tensor:
-        latents = model.encode(images)
-        draws = None
-        if model.variant == "g":
-            draws = noise(NOISE_SEED, range(len(images)), "evaluation", latents.shape[1:])
-        predicted = predict_latents(model, latents, draws, run, scheduler, "annotation")
-        return (model.decode(predicted, mean=True)[:, 0] / 2 + 0.5).clamp(0, 1)
-
-    return score_maps(predict(torch.stack([scene.image for scene in scenes])), run.model.space, scenes)
+def predicted_maps(model: LotusModel, run: RunConfig, scenes: Sequence[Sample]) -> torch.Tensor:
+    """Depth or disparity N×H×W in [0, 1], sampled as the run was trained; the same noise every time."""
+    latents = model.encode(torch.stack([scene.image for scene in scenes]))
+    draws = noise(NOISE_SEED, range(len(scenes)), "evaluation", latents.shape[1:]) if model.variant == "g" else None
+    predicted = predict_latents(model, latents, draws, run, make_scheduler(run), "annotation")
+    return (model.decode(predicted, mean=True)[:, 0] / 2 + 0.5).clamp(0, 1)
 
 
 def score_maps(maps: torch.Tensor, space: Any, scenes: Sequence[Sample]) -> dict[str, Any]:

@@ -11,10 +11,13 @@ from lotus_core.errors import LotusError
 from lotus_core.files import atomic_path
 
 from . import __doc__ as ABOUT
-from .figures import PRESERVER, draw_all
+from .figures import draw_all
 from .ladder import FIG7_TIMESTEPS, FOOTNOTE, LADDER, Rung
 from .run import REFERENCES, SCALE, results
 from .summary import Results, Spread
+from .thin import PRESERVER, with_thin
+
+MAPS = "ablation-maps.jpg"  # that `sheet` draws; only `run`'s folder has the weights for it
 
 CLAIMS: tuple[tuple[str, Rung, Rung, str, str], ...] = (
     ("x0 better than ε", LADDER[1][1], LADDER[0][1], "indoor", "abs_rel"),
@@ -23,6 +26,8 @@ CLAIMS: tuple[tuple[str, Rung, Rung, str, str], ...] = (
     ("detail preserver better than none", LADDER[3][1], LADDER[2][1], "indoor", "abs_rel"),
     ("detail preserver: more boundary F1", LADDER[3][1], LADDER[2][1], "indoor", "boundary_mean_f1"),
     ("detail preserver: more F1 of thin structures", LADDER[3][1], LADDER[2][1], "indoor", "thin_mean_f1"),
+    ("… on scenes of thin things, all boundaries", LADDER[3][1], LADDER[2][1], "thin", "boundary_mean_f1"),
+    ("… on scenes of thin things, thin structures", LADDER[3][1], LADDER[2][1], "thin", "thin_mean_f1"),
     ("mixture better indoors", LADDER[4][1], LADDER[3][1], "indoor", "abs_rel"),
     ("mixture better outdoors", LADDER[4][1], LADDER[3][1], "outdoor", "abs_rel"),
     ("disparity better indoors", LADDER[5][1], LADDER[4][1], "indoor", "abs_rel"),
@@ -43,11 +48,12 @@ def collect(out: Path) -> dict[str, Any]:
     runs = results(out)
     if not runs:
         raise LotusError(f"{out} holds no finished training: python -m benchmarks.ablation run --out {out} makes them.")
-    return {
+    saved = {
         "scale": json.loads((out / SCALE).read_text()),
         "references": json.loads((out / REFERENCES).read_text()),
         "runs": [{**run, "rung": asdict(run["rung"])} for run in runs],
     }
+    return with_thin(saved, out)
 
 
 def write_report(saved: dict[str, Any], markdown: Path, results_file: Path, pictures: Path) -> None:
@@ -58,6 +64,8 @@ def write_report(saved: dict[str, Any], markdown: Path, results_file: Path, pict
         temporary.write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")
     found = Results(saved)
     drawn = draw_all(found, pictures)
+    if (pictures / MAPS).exists():
+        drawn["maps"] = pictures / MAPS
     up = "../" * len(markdown.resolve().parent.relative_to(_common(markdown, pictures)).parts)
     place = pictures.resolve().relative_to(_common(markdown, pictures)).as_posix()
     shown = {name: f"![{name}]({up}{place}/{path.name})" for name, path in drawn.items()}
@@ -74,6 +82,7 @@ def text(found: Results, shown: dict[str, str]) -> str:
         "## The ladder (Table 3)",
         ladder_table(found),
         shown.get("ladder", ""),
+        shown.get("maps", ""),
         "Many steps start from noise, and ε and v are made of noise, so those rungs have no Lotus-D.",
         "## What the paper says, and what is found here",
         claims_table(found),
@@ -145,11 +154,13 @@ def fig7_table(found: Results) -> str:
 
 
 def boundary_table(found: Results) -> str:
-    """Precision, recall and F1 at every threshold without and with the preserver."""
-    thresholds = found.references["indoor"]["autoencoder, depth"]["thresholds"]
+    """F1 and recall at every threshold without and with the preserver, and what the autoencoder leaves of the truth."""
+    domain = found.boundary_domain
+    ceiling = found.references[domain]["autoencoder, depth"]
+    thresholds = ceiling["thresholds"]
     lines = [
-        "Indoor scenes, single step with noise. `lotus_core.evaluation.boundaries` defines the measures. The rows"
-        " of the autoencoder are what it leaves of the truth, and so the most there can be.",
+        f"Held-out scenes, {domain}; a single step with noise. `lotus_core.evaluation.boundaries` defines the measures."
+        " The rows of the autoencoder are what it leaves of the truth, and so the most there can be.",
         "",
         "| preserver | | " + " | ".join(f"{100 * t:.0f} %" for t in thresholds) + " |",
         "|---|---|" + "---|" * len(thresholds),
@@ -158,10 +169,11 @@ def boundary_table(found: Results) -> str:
         for metric in ("f1", "recall"):
             name = f"{words}, {'F1' if metric == 'f1' else metric}"
             for label, rung in PRESERVER.items():
-                cells = [str(found.spread(rung, "indoor", f"{kind}_{metric}", i)) for i in range(len(thresholds))]
+                cells = [str(found.spread(rung, domain, f"{kind}_{metric}", i)) for i in range(len(thresholds))]
                 lines.append(f"| {label} | {name} | " + " | ".join(cells) + " |")
-            ceiling = found.references["indoor"]["autoencoder, depth"][f"{kind}_{metric}"]
-            lines.append(f"| autoencoder | {name} | " + " | ".join(f"{value:.3f}" for value in ceiling) + " |")
+            lines.append(
+                f"| autoencoder | {name} | " + " | ".join(f"{v:.3f}" for v in ceiling[f"{kind}_{metric}"]) + " |"
+            )
     return "\n".join(lines)
 
 

@@ -37,6 +37,7 @@ from .ladder import (
 )
 from .measure import denoising_path, evaluate, references
 from .scenes import DOMAINS, Scale, make_scenes, scenes_folder
+from .thin import THIN_FILE, measure_thin
 
 PATHS = (LADDER[0][1], LADDER[1][1], FOOTNOTE[1])  # ε, x0 and v over 1000 steps
 RESULT, SCALE, REFERENCES = "result.json", "scale.json", "references.json"
@@ -63,6 +64,8 @@ def run_all(out: Path, scale: Scale, rendered: Path | None = None, textures: str
         if not (folder / RESULT).exists():
             result = run_one(out, rung, seed, scale, held_out)
             print(f"{folder.name}: AbsRel {result['domains']['indoor']['abs_rel']:.4f}", flush=True)
+    if not (out / THIN_FILE).exists():
+        _write(out / THIN_FILE, measure_thin(out, scale, textures))
 
 
 def plan(scale: Scale) -> Iterator[tuple[Rung, int]]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lotus_core.data.cache import SHARD, SceneCache, packed, render_cache
 from lotus_core.data.sample import Sample
 from lotus_core.data.synthetic import SyntheticScenes
-from lotus_core.data.synthetic.compose import KINDS, SHARES
+from lotus_core.data.synthetic.compose import FIRST_KINDS, draw_kind
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.errors import LotusError
 from lotus_core.files import atomic_path
@@ -68,7 +68,7 @@ def make_scenes(out: Path, scale: Scale, rendered: Path | None, textures: str | 
         count, seed = (scale.held_out, HELD_OUT_SEED) if held_out else (scale.scenes, SEED)
         folder = rendered if rendered and not held_out else out / "scenes" / ("all-held-out" if held_out else "all")
         if folder != rendered:
-            render_cache(folder, SyntheticScenes(count, *size, seed, textures))
+            render_cache(folder, SyntheticScenes(count, *size, seed, textures, FIRST_KINDS))
         _split(out, folder, scale, count, held_out)
 
 
@@ -101,12 +101,13 @@ def _scenes(folder: Path, scale: Scale, count: int) -> Iterator[tuple[str, Sampl
     for path in cache.paths:
         with safe_open(path, "pt") as shard:
             words, length = shard.metadata() or {}, shard.get_slice("focal_px").get_shape()[0]
+        kinds = tuple(words["kinds"].split(",")) if "kinds" in words else FIRST_KINDS  # older shards held those
         for number in range(int(words["first"]), int(words["first"]) + length):
             if index < count:
-                yield kind_of(int(words["seed"]), number), cache[index]
+                yield kind_of(int(words["seed"]), number, kinds), cache[index]
             index += 1
 
 
-def kind_of(seed: int, index: int) -> str:
-    """Which of KINDS scene `index` of SyntheticScenes of `seed` is: it is the first thing that `compose` draws."""
-    return str(np.random.default_rng([seed, index]).choice(KINDS, p=SHARES))
+def kind_of(seed: int, index: int, kinds: tuple[str, ...] = FIRST_KINDS) -> str:
+    """Of what kind scene `index` of SyntheticScenes(seed=seed, kinds=kinds) is."""
+    return draw_kind(np.random.default_rng([seed, index]), kinds)

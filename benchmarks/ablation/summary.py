@@ -52,8 +52,13 @@ class Results:
 
     def spread(self, rung: Rung | None, domain: str, metric: str, index: int | None = None) -> Spread:
         """A score over the seeds; `index` picks one of the thresholds where it is a list."""
-        found = [run["domains"][domain][metric] for run in self.runs_of(rung)]
+        found = [run["domains"][domain][metric] for run in self.runs_of(rung) if domain in run["domains"]]
         return Spread(tuple(value if index is None else value[index] for value in found))
+
+    @property
+    def boundary_domain(self) -> str:
+        """Where the detail preserver is shown: scenes of thin things, if they were measured."""
+        return "thin" if "thin" in self.references else "indoor"
 
     def seeds(self) -> int:
         """Trainings of the rung of the ladder that has fewest."""

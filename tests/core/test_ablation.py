@@ -106,6 +106,8 @@ def test_a_stopped_ladder_goes_on_and_is_reported(
         run.run_all(scenes, replace(SMALL, steps=3), textures=None)
 
     saved = report.collect(scenes)
+    measured = [result["domains"].keys() for result in saved["runs"]]
+    assert [keys - {"indoor", "outdoor"} for keys in measured].count({"thin"}) == 2  # with and without preserver
     monkeypatch.setattr(report, "draw_all", lambda results, folder: {})
     places = [tmp_path / name for name in ("ablation.md", "results.json", "pictures")]
     report.write_report(saved, *places)

@@ -41,10 +41,15 @@ _CLEARANCE_ROOM_M = 0.8  # in a room one near thing would take most of the dispa
 
 def compose(rng: Rng, height: int, width: int, photos: list[Tensor], kinds: tuple[str, ...] = KINDS) -> Scene:
     """A random scene of one of `kinds`, by their shares, for a picture of height × width pixels."""
-    shares = np.array([_SHARES[kind] for kind in kinds])
-    kind = str(rng.choice(kinds, p=shares / shares.sum()))
+    kind = draw_kind(rng, kinds)
     palette = Palette(photos, float(rng.uniform(0.2, 1.0)))
     return _COMPOSERS[kind](rng, palette, height, width)
+
+
+def draw_kind(rng: Rng, kinds: tuple[str, ...] = KINDS) -> str:
+    """One of `kinds`, by their shares: what `compose` takes first from a scene's generator."""
+    shares = np.array([_SHARES[kind] for kind in kinds])
+    return str(rng.choice(kinds, p=shares / shares.sum()))
 
 
 def _room(rng: Rng, palette: Palette, height: int, width: int) -> Scene:

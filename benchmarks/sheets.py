@@ -1,0 +1,34 @@
+"""Rows of small pictures under one line of captions, as the docs show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from lotus_core.files import atomic_path
+
+_CAPTION, _GAP = 20, 4
+_BACKGROUND, _TEXT = (24, 25, 28), (225, 225, 228)
+
+
+def save_sheet(captions: Sequence[str], rows: Sequence[Sequence[NDArray[np.uint8]]], path: Path, width: int) -> None:
+    """Write rows of uint8 H×W×3 pictures as one JPEG, each `width` pixels wide and a row as high as its first."""
+    heights = [round(row[0].shape[0] * width / row[0].shape[1]) for row in rows]
+    size = (len(captions) * (width + _GAP) + _GAP, _CAPTION + sum(heights) + _GAP * (len(rows) + 1))
+    sheet = Image.new("RGB", size, _BACKGROUND)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for column, caption in enumerate(captions):
+        draw.text((_GAP + column * (width + _GAP), _GAP), caption, _TEXT, font)
+    top = _CAPTION + _GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, picture in enumerate(row):
+            # Small maps keep their pixels; photos, which only shrink here, are filtered.
+            way = Image.Resampling.NEAREST if picture.shape[1] <= width else Image.Resampling.LANCZOS
+            sheet.paste(Image.fromarray(picture).resize((width, height), way), (_GAP + column * (width + _GAP), top))
+        top += height + _GAP
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, "JPEG", quality=84)
