@@ -17,7 +17,7 @@ from lotus_core.model import LotusModel
 from lotus_core.training.annotation import annotation, annotation_mask
 from lotus_core.training.base import make_scheduler
 from lotus_core.training.config import RunConfig
-from lotus_core.training.loss import latent_mask
+from lotus_core.training.loss import latent_mask, masked_mean
 from lotus_core.training.order import noise
 from lotus_core.training.validation import predict_latents
 
@@ -101,7 +101,7 @@ def denoising_path(model: LotusModel, run: RunConfig, scenes: Sequence[Sample], 
     image = model.encode(torch.stack([scene.image for scene in scenes]))
     truth = model.encode(torch.stack([annotation(scene, "depth", space) for scene in scenes]))
     solid = torch.stack([annotation_mask(scene, "depth") for scene in scenes])
-    mask = latent_mask(solid, model.latent_factor).expand_as(truth)
+    mask = latent_mask(solid, model.latent_factor)
     seen: dict[int, list[torch.Tensor]] = {}
     for seed in range(noise_seeds):
         draws = noise(NOISE_SEED, range(len(scenes)), f"path {seed}", image.shape[1:])
@@ -113,6 +113,6 @@ def denoising_path(model: LotusModel, run: RunConfig, scenes: Sequence[Sample], 
     stacks = {step: torch.stack(clean) for step, clean in seen.items()}
     return {
         "timesteps": list(stacks),
-        "error": [float((stack - truth).square().mean(0)[mask].mean()) for stack in stacks.values()],
-        "variance": [float(stack.var(0)[mask].mean()) for stack in stacks.values()],
+        "error": [float(masked_mean((stack - truth).square().mean(0), mask)) for stack in stacks.values()],
+        "variance": [float(masked_mean(stack.var(0), mask)) for stack in stacks.values()],
     }
