@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
         rows.append([Picture(each).preview() for each in (photo, alone, given)] + [predictor.depth(photo).preview()])
     print("\n".join(lines))
     if a.report:
-        a.report.write_text(f"# Reconstruction under s_x\n\n{__doc__}\n{a.model}:\n\n" + "\n".join(lines) + "\n")
+        text = f"# Reconstruction under s_x\n\n{__doc__}\n{a.model}:\n\n" + "\n".join(lines) + "\n"
+        a.report.write_text(text, encoding="utf-8")
     if a.picture:
         save_sheet(("photo", "autoencoder alone", "U-Net under s_x", "U-Net under s_y"), rows, a.picture, width=240)
 

@@ -27,6 +27,7 @@ PAGE = ROOT / "docs" / "evidence.md"
 # Reports in the order of the page; others follow by name.
 ORDER = (
     "ablation",
+    "reconstruction",
     "tiny",
     "tiny-d",
     "real",
@@ -45,6 +46,7 @@ PICTURES = {
         ("embedded-held-out.jpg", "Held-out scenes: picture, disparity, predicted; picture, normals, predicted"),
         ("embedded-failures.jpg", "The worst held-out scenes, and photos seen otherwise than their mirror images"),
     ),
+    "reconstruction": (("reconstruction.jpg", "Photo, autoencoder alone, U-Net under s_x, depth under s_y"),),
     "compare": (("speed.png", "Seconds for one depth map at several sizes"),),
     "geometry": (("geometry-fusion.jpg", "Surface from blurred 8-bit depth, after fusion, and from the true depth"),),
     "batch": (("flicker.jpg", "Frames, their depth one by one, and as lotus batch writes it"),),

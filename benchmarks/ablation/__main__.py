@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import fields
 from pathlib import Path
 
 from . import __doc__ as ABOUT
@@ -12,8 +11,6 @@ from .report import MAPS, collect, write_report
 from .run import run_all
 from .scenes import Scale
 from .sheet import draw_maps
-
-CHANGEABLE = ("steps", "batch", "seeds", "fig7_seeds", "scenes", "held_out", "measured")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,10 +21,13 @@ def main(argv: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True)
     run = commands.add_parser("run", help="train and measure everything that is not done yet")
     run.add_argument("--out", type=Path, default=Path("runs/ablation"))
-    defaults = {field.name: field.default for field in fields(Scale)}
-    for name in CHANGEABLE:
-        run.add_argument(f"--{name.replace('_', '-')}", type=int, default=defaults[name], help="default: %(default)s")
     run.add_argument("--rendered", type=Path, help="folder of lotus_core.data.cache to take the training scenes from")
+    run.add_argument("--scenes", type=int, default=Scale.scenes, help="for training (default: %(default)s)")
+    run.add_argument("--steps", type=int, default=Scale.steps, help="of every training (default: %(default)s)")
+    run.add_argument("--batch", type=int, default=Scale.batch, help="samples of a step (default: %(default)s)")
+    run.add_argument("--seeds", type=int, default=Scale.seeds, help="trainings of a rung (default: %(default)s)")
+    run.add_argument("--fig7-seeds", type=int, default=Scale.fig7_seeds, help="of a cell (default: %(default)s)")
+    run.add_argument("--measured", type=int, default=Scale.measured, help="scenes of a domain (default: %(default)s)")
     run.set_defaults(call=_run)
     report = commands.add_parser("report", help="tables and plots of what is done")
     given = report.add_mutually_exclusive_group()
@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    run_all(a.out, Scale(**{name: getattr(a, name) for name in CHANGEABLE}), a.rendered)
+    names = ("scenes", "steps", "batch", "seeds", "fig7_seeds", "measured")
+    run_all(a.out, Scale(**{name: getattr(a, name) for name in names}), a.rendered)
 
 
 def _report(a: argparse.Namespace) -> None:

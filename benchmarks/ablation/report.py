@@ -17,6 +17,13 @@ from .run import REFERENCES, SCALE, results
 from .summary import Results, Spread
 from .thin import PRESERVER, with_thin
 
+CAPTIONS = {
+    "ladder": "AbsRel of every rung, with and without noise, indoors and outdoors",
+    "maps": "Held-out scenes: picture, true disparity, and the first seed's maps of every rung",
+    "path": "Error and variance of the clean latents predicted along the denoising path",
+    "timesteps": "AbsRel over the time-steps in training, for several numbers of scenes",
+    "boundaries": "Recall and F1 of boundaries over the jump in depth, with and without detail preserver",
+}
 MAPS = "ablation-maps.jpg"  # that `sheet` draws; only `run`'s folder has the weights for it
 
 CLAIMS: tuple[tuple[str, Rung, Rung, str, str], ...] = (
@@ -68,7 +75,7 @@ def write_report(saved: dict[str, Any], markdown: Path, results_file: Path, pict
         drawn["maps"] = pictures / MAPS
     up = "../" * len(markdown.resolve().parent.relative_to(_common(markdown, pictures)).parts)
     place = pictures.resolve().relative_to(_common(markdown, pictures)).as_posix()
-    shown = {name: f"![{name}]({up}{place}/{path.name})" for name, path in drawn.items()}
+    shown = {name: f"![{CAPTIONS[name]}]({up}{place}/{path.name})" for name, path in drawn.items()}
     with atomic_path(markdown) as temporary:
         temporary.write_text(text(found, shown), encoding="utf-8")
 

@@ -36,11 +36,11 @@ class Scale:
 
     height: int = 48
     width: int = 64
-    scenes: int = 2000
+    scenes: int = 600
     held_out: int = 100
-    measured: int = 32
+    measured: int = 30
     sizes: tuple[int, ...] = (100, 400, 0)
-    batch: int = 8
+    batch: int = 16
     steps: int = 300
     seeds: int = 3
     fig7_seeds: int = 1
