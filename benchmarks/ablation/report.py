@@ -28,8 +28,10 @@ MAPS = "ablation-maps.jpg"  # that `sheet` draws; only `run`'s folder has the we
 
 CLAIMS: tuple[tuple[str, Rung, Rung, str, str], ...] = (
     ("x0 better than ε", LADDER[1][1], LADDER[0][1], "indoor", "abs_rel"),
+    ("x0 better than ε", LADDER[1][1], LADDER[0][1], "outdoor", "abs_rel"),
     ("v better than ε", FOOTNOTE[1], LADDER[0][1], "indoor", "abs_rel"),
     ("single step better than many", LADDER[2][1], LADDER[1][1], "indoor", "abs_rel"),
+    ("single step better than many", LADDER[2][1], LADDER[1][1], "outdoor", "abs_rel"),
     ("detail preserver better than none", LADDER[3][1], LADDER[2][1], "indoor", "abs_rel"),
     ("detail preserver: more boundary F1", LADDER[3][1], LADDER[2][1], "indoor", "boundary_mean_f1"),
     ("detail preserver: more F1 of thin structures", LADDER[3][1], LADDER[2][1], "indoor", "thin_mean_f1"),
