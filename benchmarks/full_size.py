@@ -26,7 +26,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from lotus_core.checkpoints.assemble import quiet_diffusers
-from lotus_core.checkpoints.single_file import write_tensors
+from lotus_core.checkpoints.writing import write_tensors
 
 UNET: dict[str, Any] = {
     "sample_size": 64,

@@ -28,10 +28,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.full_size import AUTOENCODER, UNET, random_autoencoder
+from benchmarks.plain import compose, latent_noise
 from lotus_core import strips
 from lotus_core.decoding import decode_latents
 from lotus_core.memory import Strips
-from lotus_core.model import TIMESTEP, LotusModel, task_embedding
+from lotus_core.model import LotusModel
 from lotus_core.model_info import ModelInfo
 
 TILE = 768
@@ -93,13 +94,11 @@ def networks(dtype: torch.dtype) -> tuple[UNet2DConditionModel, AutoencoderKL]:
 def plain(dtype: torch.dtype) -> Callable[[int], object]:
     """As benchmarks.methods.plain, of an edge in pixels."""
     unet, vae = networks(dtype)
-    prompt, switch = torch.randn(1, 2, 1024, dtype=dtype), task_embedding("annotation").to(dtype)
+    prompt = torch.randn(1, 2, 1024, dtype=dtype)
 
     def run(edge: int) -> torch.Tensor:
-        latents = vae.encode(torch.rand(1, 3, edge, edge, dtype=dtype)).latent_dist.mode()
-        sample = torch.cat([latents, torch.randn_like(latents)], dim=1)
-        predicted = unet(sample, TIMESTEP, encoder_hidden_states=prompt, class_labels=switch, return_dict=False)[0]
-        return vae.decode(predicted).sample.float().mean(1)
+        image = torch.rand(1, 3, edge, edge, dtype=dtype)
+        return compose(unet, vae, prompt, image, latent_noise(image)).float().mean(1)
 
     return run
 

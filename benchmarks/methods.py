@@ -17,7 +17,8 @@ from PIL import Image
 
 import lotus_core as lotus
 from benchmarks.full_size import SCHEDULER, random_autoencoder, random_unet
-from lotus_core.model import TIMESTEP, LotusModel, task_embedding
+from benchmarks.plain import compose, latent_noise
+from lotus_core.model import LotusModel
 from lotus_core.model_info import ModelInfo
 from lotus_core.precision import FULL_SIZE, auto_dtype
 from lotus_core.upsampling import fold_upsampling
@@ -55,17 +56,13 @@ def plain(device: torch.device) -> Method:
     """The original pipeline's computation by diffusers' networks."""
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     unet, vae = (part.to(device, dtype) for part in (random_unet("g", "depth"), random_autoencoder()))
-    prompt, switch = PROMPT.to(device, dtype), task_embedding("annotation").to(device, dtype)
+    prompt = PROMPT.to(device, dtype)
     autocast = device.type == "cpu" and precision(device) == torch.bfloat16
 
     def run(photo: np.ndarray) -> np.ndarray:
         image = (torch.from_numpy(photo).permute(2, 0, 1)[None] / 127.5 - 1).to(device, dtype)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            latents = vae.encode(image).latent_dist.mode() * vae.config.scaling_factor
-            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
-            sample = torch.cat([latents, noise], dim=1)
-            predicted = unet(sample, TIMESTEP, encoder_hidden_states=prompt, class_labels=switch, return_dict=False)[0]
-            decoded = vae.decode(predicted / vae.config.scaling_factor).sample
+            decoded = compose(unet, vae, prompt, image, latent_noise(image))
         return (decoded.float().mean(1) / 2 + 0.5).clamp(0, 1)[0].cpu().numpy()
 
     return Method("Lotus, plain", {"Lotus, plain diffusers": run})

@@ -28,6 +28,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 
 import lotus_core as lotus
 from benchmarks.full_size import random_autoencoder, random_unet
+from benchmarks.plain import compose, latent_noise
 from lotus_core.folding import fold_unet
 from lotus_core.measure import peak_bytes, reset_peak
 from lotus_core.model import TASK_SWITCH, TIMESTEP, LotusModel, task_embedding
@@ -91,11 +92,7 @@ def plain(
     """One depth map as the original pipeline computes it."""
     image = torch.from_numpy(photo).permute(2, 0, 1)[None] * 2 - 1
     with torch.autocast("cpu", torch.bfloat16) if bfloat16 else nullcontext():
-        latents = vae.encode(image).latent_dist.mode() * vae.config.scaling_factor
-        sample = torch.cat([latents, torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))], dim=1)
-        switch = task_embedding("annotation")
-        predicted = unet(sample, TIMESTEP, encoder_hidden_states=prompt, class_labels=switch, return_dict=False)[0]
-        decoded = vae.decode(predicted / vae.config.scaling_factor).sample
+        decoded = compose(unet, vae, prompt, image, latent_noise(image))
     return (decoded.float().mean(1) / 2 + 0.5).clamp(0, 1)[0].numpy()
 
 

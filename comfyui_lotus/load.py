@@ -117,8 +117,8 @@ class LoadLotus(io.ComfyNode):
             vae=vae_for(path, vae),
             prompt_embeds=host_prompt(path),
             fast_decoder=fast_decoder_path(fast_decoder, model),
+            fold=True,  # a graph only predicts: constants of the single step are computed once
         )
-        loaded.fold()  # a graph only predicts: constants of the single step are computed once
         return io.NodeOutput(LoadedLotus(loaded))
 
 

@@ -29,6 +29,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         # numpy tells of a full disk by "9 requested and 3 written", without the system's reason.
+        if isinstance(error, PermissionError) and target.exists():  # Windows locks files that a program has mapped
+            raise LotusError(
+                f"Cannot write {target}: it is write-protected or in use; close what uses it or choose another name."
+            ) from error
         reason = error.strerror or ("the disk is full" if "requested and" in str(error) else str(error))
         raise LotusError(f"Cannot write {target}: {reason}; free some space or choose another place.") from error
     finally:

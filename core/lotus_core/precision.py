@@ -1,8 +1,10 @@
-"""Which precision a device computes fast, and which models gain by it."""
+"""Which precision a device computes fast, which models gain by it, and whether numbers are finite in it."""
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -38,3 +40,17 @@ def fast_bfloat16() -> bool:
     except OSError:
         return False
     return any(flag in flags for flag in _CPU_FLAGS)
+
+
+def extremes(tensor: torch.Tensor) -> tuple[float, float]:
+    """Least and largest number of a tensor that is not empty; both NaN where it holds a NaN."""
+    if tensor.is_floating_point() and tensor.dtype.itemsize == 1:
+        tensor = tensor.float()  # torch finds no extremes in 8 bits
+    low, high = torch.aminmax(tensor)
+    return float(low), float(high)
+
+
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinite values; None where there is none."""
+    filled = ((name, tensor.detach()) for name, tensor in tensors.items() if tensor.numel())
+    return next((name for name, tensor in filled if not all(map(math.isfinite, extremes(tensor)))), None)

@@ -11,6 +11,7 @@ import torch
 from .encoding import EncodedImage, EncodedTiles
 from .errors import LotusError
 from .model import Decoder, LotusModel
+from .precision import not_finite
 from .progress import Steps
 from .running import unit
 from .tiling import fitted, window
@@ -71,8 +72,11 @@ def decoded_samples(
 def _decoded(model: LotusModel, predicted: torch.Tensor, decoder: Decoder, mean: bool) -> torch.Tensor:
     decoded = model.decode(predicted, decoder=decoder, mean=mean).float().cpu()
     if not bool(torch.isfinite(decoded).all()):
+        broken = not_finite(model.state_dict())
+        if broken is not None:
+            raise LotusError(f"{model.info.name} holds NaN or infinite weights ({broken}): download or copy it again.")
         full = predicted.dtype == torch.float32
-        cure = "its weights are damaged" if full else "load it with dtype float32"
+        cure = "the image leads it out of its range" if full else "load it with dtype float32"
         raise LotusError(f"{model.info.name} gave NaN or infinite values in {predicted.dtype}: {cure}.")
     return decoded
 

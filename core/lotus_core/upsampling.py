@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 # SUMS[i][a] says which rows of the 3×3 kernel meet row a of the small picture, for output rows i = 0, 1 of each pair.
-SUMS = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+SUMS = (((0,), (1, 2)), ((0, 1), (2,)))
 PLACES = [(row, column) for row in (0, 1) for column in (0, 1)]
 
 
@@ -33,9 +33,12 @@ class FoldedUpsample2D(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
-        weight, sums = convolution.weight.detach(), SUMS.to(convolution.weight.device)
+        weight = convolution.weight.detach()
         for row, column in PLACES:
-            kernel = torch.einsum("ay,bx,kcyx->kcab", sums[row], sums[column], weight.float()).to(weight.dtype)
+            kernel = torch.empty_like(weight[:, :, :2, :2], memory_format=torch.channels_last)
+            for a, b in PLACES:
+                met = [weight[:, :, y, x].float() for y in SUMS[row][a] for x in SUMS[column][b]]
+                kernel[:, :, a, b] = sum(met[1:], start=met[0])
             self.register_buffer(f"kernel_{row}{column}", kernel)
         self.register_buffer("bias", None if convolution.bias is None else convolution.bias.detach())
 

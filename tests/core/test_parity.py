@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
 
 import lotus_core as lotus
+from benchmarks import plain
 from lotus_core.sampling import draw_noise
 
 from .models import official_folder
@@ -32,24 +32,11 @@ def photo() -> np.ndarray:
 
 def compose(folder: Path, variant: str, image: torch.Tensor) -> torch.Tensor:
     """encode(mode) → one U-Net call → decode, in diffusers alone. `image` 1×3×H×W in [−1, 1]."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae")
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
-    tokens = CLIPTokenizer.from_pretrained(folder / "tokenizer")("", padding="do_not_pad", return_tensors="pt")
-    assert tokens.input_ids.shape == (1, 2)
-    switch = torch.tensor([[1.0, 0.0]])
-    with torch.no_grad():
-        prompt = CLIPTextModel.from_pretrained(folder / "text_encoder")(tokens.input_ids)[0]
-        latents = vae.encode(image).latent_dist.mode() * vae.config.scaling_factor
-        noise = [draw_noise(SEED, 0, 0, latents.shape)] if variant == "g" else []
-        predicted = unet(
-            torch.cat([latents, *noise], dim=1),
-            torch.tensor([999]),
-            encoder_hidden_states=prompt,
-            class_labels=torch.cat([switch.sin(), switch.cos()], dim=-1),
-        ).sample
-        decoded = vae.decode(predicted / vae.config.scaling_factor).sample
-    assert isinstance(decoded, torch.Tensor)
-    return decoded[0]
+    unet, vae, prompt = plain.from_pretrained(folder)
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    shape = (1, vae.config.latent_channels, image.shape[2] // factor, image.shape[3] // factor)
+    noise = draw_noise(SEED, 0, 0, shape) if variant == "g" else None
+    return plain.compose(unet, vae, prompt, image, noise)[0]
 
 
 def to_input(photo: np.ndarray) -> torch.Tensor:

@@ -51,14 +51,14 @@ class Unfilled(Generic[Network]):
     network: Network
     part: Part
 
-    def fill(self, device: torch.device, dtype: torch.dtype) -> Network:
-        """The network with its tensors, each read once, straight to `device` in `dtype`.
+    def fill(self, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Network:
+        """The network with its tensors on `device` in `dtype`, each from its file in one step (`reading`).
 
         Raises LotusError for those that cannot be read or are not finite.
         """
         tensors: dict[str, torch.Tensor] = {}
         for header, names in self.part.sources:
-            tensors |= read_tensors(header, names, device, dtype, self.part.shapes)
+            tensors |= read_tensors(header, names, device, dtype, self.part.shapes, channels_last=channels_last)
             scales = {name + SCALE: new for name, new in names.items() if name + SCALE in header.tensors}
             for new, scale in read_tensors(header, scales, device, torch.float32):
                 tensors[new] = dequantised(tensors[new], scale, dtype)

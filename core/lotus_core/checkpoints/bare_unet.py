@@ -29,6 +29,7 @@ def load_bare(
     space: str | None,
     vae: Unfilled[Autoencoder] | None,
     prompt: torch.Tensor | None,
+    channels_last: bool = False,
 ) -> LotusModel:
     """The model whose U-Net is in the file of `header`, in diffusers or LDM names.
 
@@ -51,7 +52,12 @@ def load_bare(
     if vae is None:
         assert contents.vae is not None
         vae = bare_autoencoder(contents.vae, where)
-    return LotusModel(filled.fill(device, dtype), vae.fill(device, dtype), prompt.to(device=device, dtype=dtype), info)
+    return LotusModel(
+        filled.fill(device, dtype, channels_last),
+        vae.fill(device, dtype, channels_last),
+        prompt.to(device=device, dtype=dtype),
+        info,
+    )
 
 
 def _check_complete(

@@ -5,6 +5,7 @@ A pickle keeps its tensors as they are; any loadable model becomes one of our fi
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import secrets
@@ -21,16 +22,18 @@ from safetensors.torch import save_file
 from ..errors import LotusError
 from ..files import atomic_path
 from ..model import LotusModel
+from ..precision import not_finite
 from ..progress import Progress
 from .assemble import quiet_diffusers
 from .configs import SCHEDULER
-from .diffusers_layout import INFO, PROMPT_FILE
+from .diffusers_layout import INFO, PROMPT_FILE, WEIGHTS
 from .header import PICKLE_SUFFIXES, name_some
 from .hub import TEXT, Wanted, download
 from .layouts import PROMPT
 from .load import is_hub_name, load_model
 from .registry import hub_id
-from .single_file import save_model, write_tensors
+from .single_file import save_model
+from .writing import write_tensors
 
 _WRAPPERS = ("state_dict", "model", "module")  # keys under which trainers nest the weights
 
@@ -78,6 +81,7 @@ def convert(
         with atomic_path(target) as temporary:
             save_model(model, temporary, dtype)
             error = largest_error(model, load_model(temporary, "cpu", loaded))
+            _let_go(model)
             if not error <= QUANTISED_ERROR:
                 raise LotusError(
                     f"Reading back what was written gave other weights ({error:.3g} of the largest in a row)."
@@ -123,9 +127,15 @@ def largest_error(model: LotusModel, other: LotusModel) -> float:
 
 def save_folder(model: LotusModel, folder: Path, text: Path | None = None) -> None:
     """Write `model` as a new diffusers folder in its precision. `text` has text_encoder/ and tokenizer/ to copy."""
-    with quiet_diffusers():
-        model.unet.save_pretrained(folder / "unet")
-        model.vae.save_pretrained(folder / "vae")
+    broken = not_finite(model.state_dict())
+    if broken is not None:
+        raise LotusError(
+            f"The weights of {model.info.name} are not finite ({broken}), so {folder.name} was not written."
+        )
+    for name, network in (("unet", model.unet), ("vae", model.vae)):
+        with quiet_diffusers():
+            network.save_config(folder / name)
+        write_tensors(folder / name / f"{WEIGHTS}.safetensors", network.state_dict(), {"format": "pt"})
     (folder / "scheduler").mkdir()
     _write_json(folder / "scheduler" / "scheduler_config.json", model.info.scheduler_config or SCHEDULER)
     save_file({PROMPT: model.prompt_embeds.contiguous()}, folder / PROMPT_FILE)
@@ -154,13 +164,20 @@ def checksums(model: LotusModel) -> dict[str, int]:
 
 def _check_reloaded(model: LotusModel, path: Path, dtype: torch.dtype, written: dict[str, int]) -> None:
     """Raise LotusError unless `path` loads as what was written. Drops the weights of `model`, to need memory once."""
-    model.to("meta")
+    _let_go(model)
     found = checksums(load_model(path, "cpu", dtype))
+    _let_go(model)
     wrong = [name for name in written.keys() | found.keys() if written.get(name) != found.get(name)]
     if wrong:
         raise LotusError(
             f"Reading back what was written gave other weights ({name_some(sorted(wrong))}): the disk may be failing."
         )
+
+
+def _let_go(model: LotusModel) -> None:
+    """Drop the weights of `model` and of models that nobody holds: Windows replaces no file that weights lie in."""
+    model.to("meta")
+    gc.collect()  # models refer to themselves
 
 
 def _check_folder(target: Path) -> None:

@@ -29,6 +29,7 @@ def load_folder(
     name: str | None = None,
     vae: Unfilled[Autoencoder] | None = None,
     prompt: torch.Tensor | None = None,
+    channels_last: bool = False,
 ) -> LotusModel:
     """The model in a diffusers folder.
 
@@ -50,7 +51,9 @@ def load_folder(
     info = settle_info(name or folder.resolve().as_posix(), variant, task, space, stated, schedule)
     # The text encoder first: it is gone before the weights come.
     prompt = _prompt(folder, prompt).to(device=device, dtype=dtype)
-    return LotusModel(unet.fill(device, dtype), autoencoder.fill(device, dtype), prompt, info)
+    return LotusModel(
+        unet.fill(device, dtype, channels_last), autoencoder.fill(device, dtype, channels_last), prompt, info
+    )
 
 
 def folder_autoencoder(folder: Path, config: dict[str, Any], half: bool) -> Unfilled[Autoencoder]:

@@ -19,6 +19,8 @@ DTYPE_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
+KERNELS = "kernels"  # in the metadata of our files that hold kernels O×H×W×I: the key, and what it then says
+CHANNELS_LAST = "channels last"
 NAMED_AT_MOST = 5  # tensors that an error message lists
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 
@@ -45,6 +47,18 @@ class Header:
     @property
     def tensor_bytes(self) -> int:
         return sum(entry.end - entry.begin for entry in self.tensors.values())
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the file holds kernels in the order in which a folded model wants them."""
+        return self.metadata.get(KERNELS) == CHANNELS_LAST
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor as networks have it: kernels are O×I×H×W, also where the file holds them O×H×W×I."""
+        shape = self.tensors[name].shape
+        if self.channels_last and len(shape) == 4:
+            return (shape[0], shape[3], shape[1], shape[2])
+        return shape
 
     def parameters(self, prefix: str = "") -> int:
         """How many numbers the tensors whose name starts with `prefix` hold."""

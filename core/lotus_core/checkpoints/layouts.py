@@ -48,7 +48,7 @@ class Part:
         if twice := [name for name, count in counts.items() if count > 1]:
             raise LotusError(f"{where} holds {len(twice)} tensors twice ({name_some(twice)}): download it again.")
         shapes = {
-            new: autoencoder_shape(new, header.tensors[stored].shape)
+            new: autoencoder_shape(new, header.shape(stored))
             for header, names in sources
             for stored, new in names.items()
         }

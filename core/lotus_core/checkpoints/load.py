@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from ..progress import Progress
@@ -37,12 +37,14 @@ def load_model(
     text_encoder: str | os.PathLike[str] | None = None,
     prompt_embeds: torch.Tensor | None = None,
     fast_decoder: str | os.PathLike[str] | None = None,
+    fold: bool = False,
     progress: Progress | None = None,
 ) -> LotusModel:
     """Load a model for prediction, ready on its device and in evaluation mode.
 
-    Headers are read first: what does not fit is refused before the weights are read. The weights are read once,
-    straight to `device` in `dtype`.
+    Headers are read first: what does not fit is refused before the weights are. Those come in one step, straight to
+    `device` in `dtype`; on the CPU, weights that large files hold in `dtype` are used where they lie in the file
+    (`reading.read_tensors`), so do not cut the file short meanwhile.
 
     Args:
         source: name of an embedded checkpoint (`lotus models`); path of a diffusers folder, of our single .safetensors
@@ -56,6 +58,7 @@ def load_model(
             the embedding of the empty prompt.
         prompt_embeds: that embedding itself, 1×L×C, for hosts that have it.
         fast_decoder: name, file, folder or hub id of an AutoencoderTiny for `decoder="fast"` (`fast_decoder`).
+        fold: fold the model for prediction (`LotusModel.fold`), which here costs no second copy of the kernels.
         progress: of a download; without it the hub's own bars show on a terminal.
 
     Raises LotusError for anything that is not a usable checkpoint.
@@ -75,26 +78,30 @@ def load_model(
         prompt = prompt_from(os.fspath(text_encoder), progress)
     half = precision.itemsize == 2
     other_vae = None if vae is None else autoencoder_from(os.fspath(vae), half, progress)
+    given: dict[str, Any] = {"vae": other_vae, "prompt": prompt, "channels_last": fold}
     if path.is_dir():
-        model = load_folder(path, at, precision, task=task, space=space, vae=other_vae, prompt=prompt)
+        model = load_folder(path, at, precision, task=task, space=space, **given)
     elif path.is_file():
         header = read_header(path)
         if header.metadata.get("format") == FORMAT:
             if task is not None or space is not None:
                 raise LotusError(f"{path} says itself what it predicts: leave task and space out.")
-            model = load_single_file(header, at, precision, vae=other_vae, prompt=prompt)
+            model = load_single_file(header, at, precision, **given)
         else:
-            model = load_bare(header, at, precision, task=task, space=space, vae=other_vae, prompt=prompt)
+            model = load_bare(header, at, precision, task=task, space=space, **given)
     elif is_hub_name(name):
         hub_name = hub_id(name)
         folder = download(hub_name, Wanted(NETWORKS if vae is None else ("unet",), half), progress)
         if prompt is None:
             prompt = hub_prompt(hub_name, folder, half, progress)
-        model = load_folder(folder, at, precision, task=task, space=space, name=hub_name, vae=other_vae, prompt=prompt)
+        given["prompt"] = prompt
+        model = load_folder(folder, at, precision, task=task, space=space, name=hub_name, **given)
     else:
         raise _unknown(name)
     if fast_decoder is not None:
         attach_fast_decoder(model, fast_decoder)
+    if fold:
+        model.fold()
     return model.eval()
 
 

@@ -1,6 +1,7 @@
 """Our own format: one safetensors file that holds everything a prediction needs.
 
-Tensors `unet.*`, `vae.*` (diffusers names) and `prompt_embeds`; what the model is lies in the header as strings.
+Tensors `unet.*`, `vae.*` (diffusers names) and `prompt_embeds`; what the model is lies in the header as strings. Large
+files hold kernels O×H×W×I, and say so there (`header.KERNELS`), so that they need not be reordered for every start.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from ..errors import LotusError
-from ..files import atomic_path
 from ..model import Autoencoder, LotusModel
 from ..model_info import ModelInfo
+from ..precision import not_finite
+from . import reading
 from .assemble import Unfilled, build_autoencoder, build_unet, unfilled
 from .format import FORMAT, FORMAT_VERSION, check_format
-from .header import Header
+from .header import CHANNELS_LAST, KERNELS, Header
 from .layouts import PROMPT, SCALE, Part
 from .quantise import quantised
 from .reading import read_tensors
+from .writing import write_tensors
 
 
 def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16) -> None:
@@ -46,11 +47,17 @@ def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dty
     if dtype == torch.int8:
         tensors = quantised(tensors)
     else:
-        tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
-    broken = next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
+        tensors = {name: tensor.detach().to("cpu", dtype) for name, tensor in tensors.items()}
+    broken = not_finite(tensors)
     if broken is not None:
         raise LotusError(f"The model's weights are not finite as {dtype} ({broken}), so {path.name} was not written.")
+    kernels = {}
+    if dtype != torch.int8 and sum(tensor.nbytes for tensor in tensors.values()) >= reading.MAP_FROM:
+        # A folded model can use them where they lie in the file.
+        tensors = {name: tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor for name, tensor in tensors.items()}
+        kernels = {KERNELS: CHANNELS_LAST}
     metadata = {
+        **kernels,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "variant": model.variant,
@@ -61,21 +68,6 @@ def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dty
     write_tensors(path, tensors, metadata)
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file with the permissions of any new file; it appears whole or not at all.
-
-    Raises LotusError where it cannot be written.
-    """
-    try:
-        with atomic_path(path) as temporary:
-            temporary.touch()
-            mode = temporary.stat().st_mode
-            save_file(tensors, temporary, metadata)
-            temporary.chmod(mode)  # safetensors makes files that only their owner can read
-    except SafetensorError as error:
-        raise LotusError(f"Cannot write {path} ({error}): free some space or choose another folder.") from None
-
-
 def load_single_file(
     header: Header,
     device: torch.device,
@@ -83,6 +75,7 @@ def load_single_file(
     *,
     vae: Unfilled[Autoencoder] | None = None,
     prompt: torch.Tensor | None = None,
+    channels_last: bool = False,
 ) -> LotusModel:
     """The model in the file that `header` was read from; `vae` and `prompt` take the place of its own.
 
@@ -100,7 +93,12 @@ def load_single_file(
         vae = unfilled(own, _part(header, "vae."), "autoencoder", where)
     if prompt is None:
         prompt = dict(read_tensors(header, {PROMPT: PROMPT}, device, dtype))[PROMPT]
-    return LotusModel(filled.fill(device, dtype), vae.fill(device, dtype), prompt.to(device=device, dtype=dtype), info)
+    return LotusModel(
+        filled.fill(device, dtype, channels_last),
+        vae.fill(device, dtype, channels_last),
+        prompt.to(device=device, dtype=dtype),
+        info,
+    )
 
 
 def _part(header: Header, prefix: str) -> Part:

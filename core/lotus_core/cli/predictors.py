@@ -209,9 +209,8 @@ def load_for_maps(
     if name not in embedded():  # those are whole; the options are for the models that the user named
         hints |= {option: getattr(args, option, None) for option in ("vae", "text_encoder")}
     model = load_model(
-        name, args.device, args.dtype, fast_decoder=args.fast_decoder, progress=progress or silent, **hints
+        name, args.device, args.dtype, fast_decoder=args.fast_decoder, fold=True, progress=progress or silent, **hints
     )
-    model.fold()
     if args.offload:
         model.offload()
     return model

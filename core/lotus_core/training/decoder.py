@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import nn
 
-from ..checkpoints.single_file import write_tensors
+from ..checkpoints.writing import write_tensors
 from ..decoding import decode_latents
 from ..errors import LotusError
 from ..fast_decoder import load_fast_decoder
