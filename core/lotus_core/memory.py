@@ -33,6 +33,7 @@ _PLAIN_ENCODER_MAPS, _PLAIN_DECODER_MAPS = 5.1, 6.1
 _STRIP_MAPS, _LEAN_MAPS = 2.1, 1.1
 _TINY_MAPS = 4.5
 _WORKING_STRIPS = 12  # strips in flight: normalised, convolved, reordered by the convolution's kernels
+AT_ONCE = 8192  # latents' pixels of samples that pass the U-Net together: more are no faster, and cannot be cancelled
 _SPARE = 1.15  # allocators round up and keep some
 
 Result = TypeVar("Result")
@@ -97,8 +98,24 @@ def network_bytes(
     encoding, _ = _autoencoder_bytes(model.vae, pixels, how)
     fast = model.fast_vae if decoder == "fast" and model.fast_vae is not None else model.vae
     _, decoding = _autoencoder_bytes(fast, pixels, how)
-    pictures = 4 * pixels * 3 * (2 + batch)  # float32: the image, its normalised copy, the maps
-    return int(_SPARE * max(encoding, unet, decoding * batch) + pictures)
+    pictures = 4 * pixels * 3 * 3  # float32: the image, its normalised copy, a map
+    return int(_SPARE * max(encoding, unet, decoding) + pictures)
+
+
+def samples_at_once(model: LotusModel, latents: torch.Tensor, decoder: Decoder, encoder: Decoder) -> int:
+    """How many samples of an image with these latents 1×C×h×w pass the U-Net together, which small images gain by.
+
+    They need no more memory than encoding the image or decoding one sample does.
+    """
+    if model.memory == "least":
+        return 1
+    tokens = latents.shape[2] * latents.shape[3]
+    pixels = tokens * model.latent_factor**2
+    how = strips_for(model.memory, pixels)
+    ends = (model.vae if end == "exact" or model.fast_vae is None else model.fast_vae for end in (encoder, decoder))
+    (encoding, _), (_, decoding) = (_autoencoder_bytes(vae, pixels, how) for vae in ends)
+    one = _UNET_MAPS * tokens * int(model.unet.config.block_out_channels[0]) * latents.element_size()
+    return max(1, min(AT_ONCE // tokens, int(max(encoding, decoding) / one)))
 
 
 def _autoencoder_bytes(vae: Any, pixels: int, how: Strips) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from .fast_decoder import centre, decoder_psnr
 from .maps import Depth, Normals, Uncertainty
 from .maps.depth import Space
 from .maps.normals import Convention
-from .memory import with_retry
+from .memory import samples_at_once, with_retry
 from .model import Decoder, LotusModel
 from .progress import Cancel, Progress, Steps, part
 from .running import KeptTensors, MeanAngle, MeanDirection, RunningSpread, unit
@@ -35,7 +35,8 @@ class LotusPredictor:
     Args:
         model: on its device, in its precision.
         progress, cancel: used by every call that brings none of its own. Cancel is polled between the network's parts.
-        max_batch: noise samples that `uncertainty` runs at once (None: 1). More take more memory.
+        max_batch: noise samples that `uncertainty` runs through the U-Net at once. None: as many as take no more memory
+            than one (`memory.samples_at_once`).
 
     `depth`, `normal`, `uncertainty` and `reconstruct` share these arguments:
         images: a path, PIL image, array, tensor or what `encode` gave; or a list of them, or an array with a batch
@@ -165,7 +166,10 @@ class LotusPredictor:
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Uncertainty:
             encoded = self._encoded(image, resolution, tile, reference, encoder, steps, samples)
-            at_once = 1 if self.model.memory == "least" else self._max_batch or 1
+            whole = encoded.whole if isinstance(encoded, EncodedTiles) else encoded
+            at_once = samples_at_once(self.model, whole.latents, decoder, encoder)
+            if self._max_batch is not None and self.model.memory != "least":
+                at_once = self._max_batch
             draws = Draws(seed, number, samples, at_once, self.noise)
             if is_depth:
                 spread = RunningSpread()

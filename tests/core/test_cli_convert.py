@@ -17,6 +17,7 @@ from transformers import CLIPTextModel
 
 import lotus_core as lotus
 from benchmarks.layouts import ldm_autoencoder, ldm_unet
+from lotus_core.checkpoints.writing import write_tensors
 from lotus_core.cli import main
 from lotus_core.maps import Depth
 
@@ -132,12 +133,12 @@ def test_a_bare_unet_becomes_whole_and_a_folder_for_other_programs(
 def test_what_cannot_be_read_back_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def failing_disk(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-        save_file(
-            {name: tensor * (1 + (name == "unet.conv_in.bias")) for name, tensor in tensors.items()}, path, metadata
+    def failing_disk(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+        write_tensors(
+            path, {name: tensor * (1 + (name == "unet.conv_in.bias")) for name, tensor in tensors.items()}, metadata
         )
 
-    monkeypatch.setattr("lotus_core.checkpoints.single_file.save_file", failing_disk)
+    monkeypatch.setattr("lotus_core.checkpoints.single_file.write_tensors", failing_disk)
     assert main(["convert", "lotus-tiny-depth-g", str(tmp_path / "m.safetensors")]) == 2
     assert "other weights (unet.conv_in.bias)" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from PIL import Image
 
 import lotus_core as lotus
 from lotus_core.framing import MAX_NETWORK_PIXELS
+from lotus_core.memory import network_bytes, samples_at_once
 from lotus_core.predict import EncodedImage
 from lotus_core.sampling import draw_noise
 
@@ -149,6 +150,21 @@ def test_normal_uncertainty_is_the_mean_angle_to_the_mean_direction() -> None:
     assert np.quantile(off, 0.99) < 0.01  # near zero length rounding turns a vector by any angle
     assert angles.mean() > 1
     assert np.quantile(np.abs(result.mean.values - mean.transpose(1, 2, 0)), 0.99) < 1e-3
+
+
+def test_samples_of_small_images_share_passes_of_the_unet_and_none_take_more_memory_than_encoding() -> None:
+    sizes: list[int] = []
+    hook = DEPTH_G.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    try:
+        lotus.LotusPredictor(DEPTH_G).uncertainty(PHOTO, resolution=0, samples=7)
+    finally:
+        hook.remove()
+    assert sum(sizes) == 7
+    assert len(sizes) < 7
+    needed = [samples_at_once(DEPTH_G, torch.empty(1, 4, edge, edge), "exact", "exact") for edge in (16, 64, 256)]
+    assert needed == sorted(needed, reverse=True)
+    assert needed[-1] == 1
+    assert network_bytes(DEPTH_G, 40, 56, sizes[0]) == network_bytes(DEPTH_G, 40, 56)
 
 
 @pytest.mark.parametrize("model", [DEPTH_G, NORMAL_G])
