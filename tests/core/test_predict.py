@@ -17,7 +17,7 @@ from lotus_core.memory import network_bytes, samples_at_once
 from lotus_core.predict import EncodedImage
 from lotus_core.sampling import draw_noise
 
-from .models import tiny_model
+from .models import PROMPT_WIDTH, tiny_model, tiny_unet, wide_autoencoder
 
 RNG = np.random.default_rng(9)
 PHOTO = RNG.random((40, 56, 3), dtype=np.float32)
@@ -152,19 +152,22 @@ def test_normal_uncertainty_is_the_mean_angle_to_the_mean_direction() -> None:
     assert np.quantile(np.abs(result.mean.values - mean.transpose(1, 2, 0)), 0.99) < 1e-3
 
 
-def test_samples_of_small_images_share_passes_of_the_unet_and_none_take_more_memory_than_encoding() -> None:
+def test_samples_of_small_images_share_passes_of_the_unet_in_the_memory_of_one() -> None:
+    prompt = torch.randn(1, 2, PROMPT_WIDTH)
+    model = lotus.LotusModel(tiny_unet("g"), wide_autoencoder(), prompt, DEPTH_G.info).eval()
     sizes: list[int] = []
-    hook = DEPTH_G.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    try:
-        lotus.LotusPredictor(DEPTH_G).uncertainty(PHOTO, resolution=0, samples=7)
-    finally:
-        hook.remove()
-    assert sum(sizes) == 7
-    assert len(sizes) < 7
-    needed = [samples_at_once(DEPTH_G, torch.empty(1, 4, edge, edge), "exact", "exact") for edge in (16, 64, 256)]
-    assert needed == sorted(needed, reverse=True)
-    assert needed[-1] == 1
-    assert network_bytes(DEPTH_G, 40, 56, sizes[0]) == network_bytes(DEPTH_G, 40, 56)
+    model.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    found = [
+        lotus.LotusPredictor(model, max_batch=batch).uncertainty(PHOTO, resolution=0, samples=7).std
+        for batch in (None, 1)
+    ]
+    np.testing.assert_allclose(*found, atol=2e-5)
+    assert sum(sizes) == 14
+    assert len(sizes) < 7 + 7
+    assert network_bytes(model, 64, 64, sizes[0]) == network_bytes(model, 64, 64)
+    together = [samples_at_once(model, torch.empty(1, 4, edge, edge), "exact", "exact") for edge in (16, 64, 128)]
+    assert together == sorted(together, reverse=True)
+    assert together[-1] == 1
 
 
 @pytest.mark.parametrize("model", [DEPTH_G, NORMAL_G])
