@@ -1,12 +1,14 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and folders that take one run only."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from .errors import LotusError
 
@@ -38,3 +40,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def claim(path: Path, settings: dict[str, Any], holder: str, way_out: str, remove: Path) -> None:
+    """Write `settings` to `path`, or make sure that they are what it holds.
+
+    holder, way_out, remove: for the error: "FOLDER holds a run", what to do about it, and what to delete where `path`
+    is damaged.
+
+    Raises LotusError, naming the first setting that differs.
+    """
+    settings = json.loads(json.dumps(settings))  # as they will be read back
+    if not path.is_file():
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        return
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LotusError(f"{path} is damaged: delete {remove} or {way_out}.") from error
+    for name in sorted({*known, *settings}):
+        if known.get(name) != settings.get(name):
+            raise LotusError(f"{holder} with {name} = {known.get(name)}, not {settings.get(name)}: {way_out}.")

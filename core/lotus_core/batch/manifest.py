@@ -30,7 +30,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import LotusError
-from ..files import atomic_path
+from ..files import atomic_path, claim
 from .items import Item, id_of
 from .reading import Stamp
 from .settings import Settings
@@ -102,7 +102,13 @@ class Record:
             reason = error.strerror or str(error)
             raise LotusError(f"Cannot write into {self.destination}: {reason}; choose another folder.") from error
         try:
-            self._claim()
+            claim(
+                self.hidden / "settings.json",
+                self.settings.deciding(),
+                f"{self.destination} holds a batch",
+                "choose another folder, or the same options",
+                self.hidden,
+            )
             self._read()
             self._clear()
         except BaseException:
@@ -206,23 +212,6 @@ class Record:
         shutil.rmtree(folder, ignore_errors=True)
 
     # -- reading ---------------------------------------------------------------------------------------------------
-
-    def _claim(self) -> None:
-        path, mine = self.hidden / "settings.json", self.settings.deciding()
-        if not path.is_file():
-            with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
-            return
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise LotusError(f"{path} is damaged: delete {self.hidden}, or choose another folder.") from None
-        for name in sorted({*known, *mine}):
-            if known.get(name) != mine.get(name):
-                raise LotusError(
-                    f"{self.destination} holds a batch with {name} = {known.get(name)}, not {mine.get(name)}: choose"
-                    " another folder, or the same options."
-                )
 
     def _read(self) -> None:
         """Take in all journals, and complete what a kill left between its line and its places."""

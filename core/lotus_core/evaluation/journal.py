@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LotusError
-from ..files import atomic_path
+from ..files import atomic_path, claim
 from .scoring import Score
 
 
@@ -41,7 +40,8 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LotusError(f"Cannot write into {folder}: {error.strerror}; choose another folder with -o.") from error
-        self._claim(settings)
+        way_out = "choose another folder with -o"
+        claim(folder / "run.json", settings, f"{folder} holds a run", way_out, folder)
         self.rows: dict[str, dict[str, float]] = self._read()
 
     def add(self, name: str, score: Score, seconds: float) -> None:
@@ -68,24 +68,6 @@ class Journal:
 
     def _arrays_path(self, name: str) -> Path:
         return self.folder / "arrays" / f"{name}.npz"
-
-    def _claim(self, settings: dict[str, Any]) -> None:
-        path = self.folder / "run.json"
-        settings = json.loads(json.dumps(settings))  # as it will be read back
-        if not path.is_file():
-            with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-            return
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise LotusError(f"{path} is damaged: delete {self.folder} or choose another folder with -o.") from error
-        for key in sorted({*known, *settings}):
-            if known.get(key) != settings.get(key):
-                raise LotusError(
-                    f"{self.folder} holds a run with {key} = {known.get(key)}, not {settings.get(key)}: "
-                    "choose another folder with -o."
-                )
 
     def _read(self) -> dict[str, dict[str, float]]:
         """The recorded samples; a line that a kill cut off is dropped from the file."""
