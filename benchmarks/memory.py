@@ -2,11 +2,12 @@
 
     python -m benchmarks.memory --sizes 512 1024 2048 4096 [--report FILE]
     python -m benchmarks.memory --seams                  # what strips change, computed in earnest at 256×256
+    python -m benchmarks.memory --check 512              # the count against the process's memory, computed in earnest
 
-Both run on the meta device, whose tensors have shapes and no numbers, while every tensor that is alive is counted. What
-the kernels use inside themselves is not in it. "plain" is the composition of diffusers' networks as the original code
-calls it; "ours" is folded, and passes the autoencoder in strips where `memory.strips_for` says so; "tiles" is one tile,
-which is as large as the pass over the whole photo; the photo and its map themselves are left out.
+The first runs on the meta device, whose tensors have shapes and no numbers, while every living tensor is counted.
+What the kernels use inside themselves is not in it. "plain" is the composition of diffusers' networks as the original
+code calls it; "ours" is folded, and passes the autoencoder in strips where `memory.strips_for` says so; "tiles" is one
+tile, which is as large as the pass over the whole photo; the photo and its map themselves are left out.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from benchmarks.full_size import AUTOENCODER, UNET, random_autoencoder
 from benchmarks.plain import compose, latent_noise
 from lotus_core import strips
 from lotus_core.decoding import decode_latents
+from lotus_core.measure import peak_bytes, reset_peak
 from lotus_core.memory import Strips
 from lotus_core.model import LotusModel
 from lotus_core.model_info import ModelInfo
@@ -137,15 +139,47 @@ def seams(edge: int = 256) -> str:
     return "\n".join(lines)
 
 
+@torch.no_grad()
+def check(edge: int) -> str:
+    """Peak memory beside the weights of decoding, where every way has its peak: counted, and of this process. bfloat16.
+
+    `strips` and `lean` are what larger images get.
+    """
+    vae = random_autoencoder().to(torch.bfloat16)
+    with META:
+        counted = AutoencoderKL(**AUTOENCODER).eval().to(torch.bfloat16)
+    shape = (1, 4, edge // 8, edge // 8)
+    rows = ["| | counted | measured | measured ÷ counted |", "|---|---|---|---|"]
+    for how in STRIPS:
+        with META, mock.patch.object(functional, "scaled_dot_product_attention", _attention):
+            expected = peak_of(partial(decode_latents, counted, torch.randn(shape, dtype=torch.bfloat16), True, how))
+        latents = torch.randn(shape, dtype=torch.bfloat16)
+        reset_peak(torch.device("cpu"))
+        before = peak_bytes(torch.device("cpu"))
+        decode_latents(vae, latents, True, how)
+        peak = peak_bytes(torch.device("cpu"))
+        assert before is not None
+        assert peak is not None
+        found = peak - before
+        words = "in one piece" if how == "none" else how
+        rows.append(f"| {words} | {expected / 1e9:.2f} GB | {found / 1e9:.2f} GB | {found / expected:.2f} |")
+        print(rows[-1], flush=True)
+    return "\n".join([f"{edge}×{edge}, bfloat16", "", *rows])
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line of the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=(512, 1024, 2048, 4096))
     parser.add_argument("--report", type=Path, help="add the table to this Markdown file")
     parser.add_argument("--seams", action="store_true")
+    parser.add_argument("--check", type=int, metavar="EDGE")
     a = parser.parse_args(argv)
     if a.seams:
         print(seams())
+        return
+    if a.check:
+        print(check(a.check))
         return
     rows = ["| | " + " | ".join(f"{size}×{size}" for size in a.sizes) + " |", "|---" * (len(a.sizes) + 1) + "|"]
     # The meta device knows no autocast, and of attention only the form that writes all scores down, which none of the
