@@ -34,6 +34,7 @@ _STRIP_MAPS, _LEAN_MAPS = 2.1, 1.1
 _TINY_MAPS = 4.5
 _WORKING_STRIPS = 12  # strips in flight: normalised, convolved, reordered by the convolution's kernels
 AT_ONCE = 8192  # latents' pixels of samples that pass the U-Net together: more are no faster, and cannot be cancelled
+MORE_MEMORY = 0.05
 _SPARE = 1.15  # allocators round up and keep some
 
 Result = TypeVar("Result")
@@ -105,7 +106,7 @@ def network_bytes(
 def samples_at_once(model: LotusModel, latents: torch.Tensor, decoder: Decoder, encoder: Decoder) -> int:
     """How many samples of an image with these latents 1×C×h×w pass the U-Net together, which small images gain by.
 
-    They need no more memory than encoding the image or decoding one sample does.
+    Beside what encoding the image or decoding one sample needs, they take at most MORE_MEMORY of the weights' own.
     """
     if model.memory == "least":
         return 1
@@ -115,7 +116,8 @@ def samples_at_once(model: LotusModel, latents: torch.Tensor, decoder: Decoder, 
     ends = (model.vae if end == "exact" or model.fast_vae is None else model.fast_vae for end in (encoder, decoder))
     (encoding, _), (_, decoding) = (_autoencoder_bytes(vae, pixels, how) for vae in ends)
     one = _UNET_MAPS * tokens * int(model.unet.config.block_out_channels[0]) * latents.element_size()
-    return max(1, min(AT_ONCE // tokens, int(max(encoding, decoding) / one)))
+    room = max(encoding, decoding) + MORE_MEMORY * weight_bytes(model)
+    return max(1, min(AT_ONCE // tokens, int(room / one)))
 
 
 def _autoencoder_bytes(vae: Any, pixels: int, how: Strips) -> tuple[float, float]:

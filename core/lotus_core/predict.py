@@ -35,8 +35,8 @@ class LotusPredictor:
     Args:
         model: on its device, in its precision.
         progress, cancel: used by every call that brings none of its own. Cancel is polled between the network's parts.
-        max_batch: noise samples that `uncertainty` runs through the U-Net at once. None: as many as take no more memory
-            than one (`memory.samples_at_once`).
+        max_batch: noise samples that `uncertainty` runs through the U-Net at once. None: as many as take little more
+            memory than one (`memory.samples_at_once`).
 
     `depth`, `normal`, `uncertainty` and `reconstruct` share these arguments:
         images: a path, PIL image, array, tensor or what `encode` gave; or a list of them, or an array with a batch
@@ -167,7 +167,8 @@ class LotusPredictor:
         def predict(image: ImageSource, number: int, steps: Steps) -> Uncertainty:
             encoded = self._encoded(image, resolution, tile, reference, encoder, steps, samples)
             whole = encoded.whole if isinstance(encoded, EncodedTiles) else encoded
-            at_once = samples_at_once(self.model, whole.latents, decoder, encoder)
+            at_most = samples_at_once(self.model, whole.latents, decoder, encoder)
+            at_once = -(-samples // -(-samples // at_most))  # passes of one size
             if self._max_batch is not None and self.model.memory != "least":
                 at_once = self._max_batch
             draws = Draws(seed, number, samples, at_once, self.noise)
