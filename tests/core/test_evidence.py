@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,7 @@ def test_the_commands_it_names_can_be_given(path: Path) -> None:
                 assert f'"{option}"' in source, f"{command} has no {option}"
 
 
+@cache
 def commands() -> dict[str, argparse.ArgumentParser]:
     """Subcommand of `lotus` → its parser."""
     return next(action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
