@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import weakref
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,18 @@ class Alive(TorchDispatchMode):
 def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **_: Any) -> torch.Tensor:
     """What attention leaves behind."""
     return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+
+@contextmanager
+def counting() -> Iterator[None]:
+    """Everything is made on the meta device.
+
+    It knows no autocast, and of attention only the form that writes all scores down, which none of the kernels for CPUs
+    and GPUs does.
+    """
+    no_autocast = mock.patch("torch.autocast", return_value=nullcontext())
+    with META, no_autocast, mock.patch.object(functional, "scaled_dot_product_attention", _attention):
+        yield
 
 
 def peak_of(work: Callable[[], object]) -> int:
@@ -145,13 +157,14 @@ def check(edge: int) -> str:
 
     `strips` and `lean` are what larger images get.
     """
+    diffusers_logging.set_verbosity_error()
     vae = random_autoencoder().to(torch.bfloat16)
     with META:
         counted = AutoencoderKL(**AUTOENCODER).eval().to(torch.bfloat16)
     shape = (1, 4, edge // 8, edge // 8)
     rows = ["| | counted | measured | measured ÷ counted |", "|---|---|---|---|"]
     for how in STRIPS:
-        with META, mock.patch.object(functional, "scaled_dot_product_attention", _attention):
+        with counting():
             expected = peak_of(partial(decode_latents, counted, torch.randn(shape, dtype=torch.bfloat16), True, how))
         latents = torch.randn(shape, dtype=torch.bfloat16)
         reset_peak(torch.device("cpu"))
@@ -182,12 +195,8 @@ def main(argv: list[str] | None = None) -> None:
         print(check(a.check))
         return
     rows = ["| | " + " | ".join(f"{size}×{size}" for size in a.sizes) + " |", "|---" * (len(a.sizes) + 1) + "|"]
-    # The meta device knows no autocast, and of attention only the form that writes all scores down, which none of the
-    # kernels for CPUs and GPUs does.
-    no_autocast = mock.patch("torch.autocast", return_value=nullcontext())
-    attention = mock.patch.object(functional, "scaled_dot_product_attention", _attention)
     diffusers_logging.set_verbosity_error()
-    with META, torch.no_grad(), no_autocast, attention:
+    with counting(), torch.no_grad():
         for dtype in (torch.float32, torch.bfloat16):
             name = str(dtype).removeprefix("torch.")
             base = plain(dtype)

@@ -69,7 +69,7 @@ def plain(device: torch.device) -> Method:
 
 
 def ours(device: torch.device) -> Method:
-    """This package: exact, with a decoder of TAESD's shape, with it at both ends, and in tiles."""
+    """This package: exact, with a decoder of TAESD's shape, and with it at both ends."""
     info = ModelInfo("full size", "depth", "disparity")
     model = LotusModel(random_unet("g", "depth"), random_autoencoder(), PROMPT, info).eval()
     torch.manual_seed(4)
