@@ -84,7 +84,7 @@ def _fig7(results: Results) -> Any:
     figure, axes = _pyplot().subplots(figsize=(6, 3.8), dpi=100)
     for (scenes, row), colour in zip(table.items(), (_ORANGE, _GREEN, _BLUE, _GREY), strict=False):
         means, deviations = mean_of_lists(list(row.values()))
-        label = f"{scenes} scenes" if scenes else "all scenes"
+        label = f"{scenes or results.indoor} scenes"
         axes.errorbar(list(row), means, yerr=deviations, c=colour, marker="o", capsize=3, label=label)
     axes.set(xscale="log", xlabel="T', time-steps in training", ylabel="AbsRel, indoor scenes")
     axes.grid(alpha=0.3)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lotus_core.data.cache import SceneCache
 from lotus_core.errors import LotusError
 from lotus_core.files import atomic_path
 
@@ -14,6 +15,7 @@ from . import __doc__ as ABOUT
 from .figures import draw_all
 from .ladder import FIG7_TIMESTEPS, FOOTNOTE, LADDER, Rung
 from .run import REFERENCES, SCALE, results
+from .scenes import scenes_folder
 from .summary import Results, Spread
 from .thin import PRESERVER, with_thin
 
@@ -59,6 +61,7 @@ def collect(out: Path) -> dict[str, Any]:
         raise LotusError(f"{out} holds no finished training: python -m benchmarks.ablation run --out {out} makes them.")
     saved = {
         "scale": json.loads((out / SCALE).read_text()),
+        "indoor": len(SceneCache(scenes_folder(out, "indoor"))),
         "references": json.loads((out / REFERENCES).read_text()),
         "runs": [{**run, "rung": asdict(run["rung"])} for run in runs],
     }
@@ -158,7 +161,7 @@ def fig7_table(found: Results) -> str:
     lines = ["| scenes | " + " | ".join(f"T' = {t}" for t in FIG7_TIMESTEPS) + " |", "|---|" + "---|" * 5]
     for scenes, row in found.fig7().items():
         cells = [str(row.get(timesteps, "–")) for timesteps in FIG7_TIMESTEPS]
-        lines.append(f"| {scenes or 'all'} | " + " | ".join(cells) + " |")
+        lines.append(f"| {scenes or found.indoor} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -43,6 +43,7 @@ class Results:
 
     def __init__(self, saved: dict[str, Any]) -> None:
         self.scale: dict[str, Any] = saved["scale"]
+        self.indoor: int = saved["indoor"]  # training scenes of that domain
         self.references: dict[str, Any] = saved["references"]
         self.runs: list[dict[str, Any]] = saved["runs"]
 

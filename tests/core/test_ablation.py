@@ -137,6 +137,6 @@ def test_fig7_reads_its_own_runs(tmp_path: Path) -> None:
         {"rung": asdict(rung), "seed": 0, "domains": {"indoor": metrics, "outdoor": metrics}}
         for rung in fig7_rungs(SMALL)
     ]
-    table = report.Results({"scale": asdict(SMALL), "references": {}, "runs": runs}).fig7()
+    table = report.Results({"scale": asdict(SMALL), "indoor": 4, "references": {}, "runs": runs}).fig7()
     assert {scenes: list(row) for scenes, row in table.items()} == {2: [1000, 100, 10, 2, 1], 0: [1000, 100, 10, 2, 1]}
     assert Rung("x0", 1000) == LADDER[1][1]  # the ladder's trainings serve here too
