@@ -3,9 +3,10 @@
 # Every step resumes where it stopped. Run it in the repository's root with lotus-geometry[train] installed.
 set -euo pipefail
 scenes="python -m lotus_core.data.cache"
-$scenes runs/scenes/small --count 7250 --height 96 --width 128 --seed 1
-$scenes runs/scenes/large --count 2750 --height 192 --width 256 --seed 2
-$scenes runs/scenes/held-out --count 64 --height 192 --width 256 --seed 3
+first="--kinds room,tabletop,street,hills"
+$scenes runs/scenes/small --count 7250 --height 96 --width 128 --seed 1 $first
+$scenes runs/scenes/large --count 2750 --height 192 --width 256 --seed 2 $first
+$scenes runs/scenes/held-out --count 64 --height 192 --width 256 --seed 3 $first
 lotus train configs/tiny-autoencoder.toml --resume
 for stage in 1 2 3 4 5; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
 for stage in 1 2 3; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
