@@ -87,6 +87,15 @@ def test_every_switch_of_the_protocol_trains(ingredients: Path, tmp_path: Path, 
     assert measured[f"validation_{metric}"] > 0
 
 
+def test_one_process_trains_runs_of_different_precision(ingredients: Path, tmp_path: Path) -> None:
+    for precision in ("bf16", "no"):
+        run = run_config(ingredients, tmp_path / precision, optim={"steps": 2, "mixed_precision": precision})
+        assert train_model(run).is_file()
+    half, full = losses(tmp_path / "bf16"), losses(tmp_path / "no")
+    assert half == pytest.approx(full, rel=0.05)
+    assert half != full
+
+
 def test_accumulated_gradients_equal_one_larger_batch(ingredients: Path, tmp_path: Path) -> None:
     large = run_config(ingredients, tmp_path / "large", optim={"batch_size": 4})
     small = run_config(ingredients, tmp_path / "small", optim={"batch_size": 2, "gradient_accumulation": 2})
@@ -216,13 +225,13 @@ def test_an_autoencoder_learns_and_states_its_scale(ingredients: Path, tmp_path:
     run = autoencoder_config(
         ingredients,
         tmp_path,
-        optim={"steps": 60, "batch_size": 8, "lr": 3e-3},
-        log={"every": 10, "checkpoint_every": 30, "validation_every": 30, "validation_samples": 8},
+        optim={"steps": 120, "batch_size": 8, "lr": 3e-3},
+        log={"every": 10, "checkpoint_every": 60, "validation_every": 30, "validation_samples": 8},
     )
     folder = train_autoencoder(run)
     curve = losses(tmp_path)
-    assert curve[60] < 0.7 * curve[10]
-    first, last = (line for line in log_lines(tmp_path) if "psnr_depth" in line)
+    assert curve[120] < 0.7 * curve[10]
+    first, *_, last = (line for line in log_lines(tmp_path) if "psnr_depth" in line)
     assert all(last[f"psnr_{kind}"] > first[f"psnr_{kind}"] for kind in ("image", "depth", "normal"))
     vae = AutoencoderKL.from_pretrained(folder)
     source = open_source(SourceConfig("cache", str(ingredients / "scenes")))

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from ..errors import LotusError
@@ -47,6 +48,8 @@ def make_accelerator(optim: OptimConfig) -> Accelerator:
     # Several processes without a GPU find each other only when told that they run on CPUs; else each trains alone.
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     on_cpus = processes > 1 and not (torch.cuda.is_available() or torch.xpu.is_available())
+    # accelerate keeps the precision of a process's first run, and refuses another one in a later run.
+    AcceleratorState._reset_state()
     return Accelerator(
         cpu=on_cpus,
         mixed_precision=optim.mixed_precision,
