@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_core.training.config import ProtocolConfig
-from lotus_core.training.loss import latent_mask, masked_mse, protocol_losses, spread_loss, training_timesteps
+from lotus_core.training.loss import Losses, latent_mask, masked_mse, protocol_losses, spread_loss, training_timesteps
 
 SD2 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 LABELS = {"y": [math.sin(1), 0.0, math.cos(1), 1.0], "x": [0.0, math.sin(1), 1.0, math.cos(1)]}
@@ -52,6 +52,18 @@ def z_at_the_last_step(clean: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return math.sqrt(kept) * clean + math.sqrt(1 - kept) * noise
 
 
+def losses_at_the_last_step(
+    unet: Recorder,
+    image: torch.Tensor,
+    annotation: torch.Tensor,
+    mask: torch.Tensor,
+    noise: torch.Tensor | None,
+    protocol: ProtocolConfig,
+) -> Losses:
+    prompt, steps = torch.zeros(1, 2, 3), torch.full((3,), 999)
+    return protocol_losses(unet, image, annotation, mask, prompt, noise, steps, DDPMScheduler(**SD2), protocol)
+
+
 def test_equation_6_of_lotus_g() -> None:
     image, annotation, mask, noise = batch()
     unet = Recorder()
@@ -77,17 +89,7 @@ def test_equation_6_of_lotus_g() -> None:
 def test_equation_6_of_lotus_d_sees_the_image_alone() -> None:
     image, annotation, mask, _ = batch()
     unet = Recorder()
-    found = protocol_losses(
-        unet,
-        image,
-        annotation,
-        mask,
-        torch.zeros(1, 2, 3),
-        None,
-        torch.full((3,), 999),
-        DDPMScheduler(),
-        ProtocolConfig(),
-    )
+    found = losses_at_the_last_step(unet, image, annotation, mask, None, ProtocolConfig())
     assert torch.equal(unet.latents, torch.cat([image, image]))
     answer = unet.answer.numpy()
     by_hand = mean_square_by_hand(answer[:3], annotation.numpy(), mask.numpy())
@@ -99,9 +101,7 @@ def test_without_the_detail_preserver_only_the_annotation_is_predicted() -> None
     image, annotation, mask, noise = batch()
     unet = Recorder()
     protocol = ProtocolConfig(detail_preserver=False)
-    found = protocol_losses(
-        unet, image, annotation, mask, torch.zeros(1, 2, 3), noise[:3], torch.full((3,), 999), DDPMScheduler(), protocol
-    )
+    found = losses_at_the_last_step(unet, image, annotation, mask, noise[:3], protocol)
     assert len(unet.latents) == 3
     assert found.reconstruction is None
     assert float(found.total) == float(found.annotation)
@@ -201,17 +201,7 @@ def test_shares_of_a_batch_get_the_other_terms() -> None:
     image, annotation, mask, noise = batch()
     unet = Recorder()
     protocol = ProtocolConfig(reconstruction_share=0.3, spread=0.5, spread_share=0.7)
-    found = protocol_losses(
-        unet,
-        image,
-        annotation,
-        mask,
-        torch.zeros(1, 2, 3),
-        noise,
-        torch.full((3,), 999),
-        DDPMScheduler(**SD2),
-        protocol,
-    )
+    found = losses_at_the_last_step(unet, image, annotation, mask, noise, protocol)
     torch.testing.assert_close(unet.latents[:, :4], torch.cat([image, image[:2], image[:1]]))
     assert [round(float(label[0]), 3) for label in unet.labels] == [0.841] * 5 + [0.0]
     assert found.spread is not None

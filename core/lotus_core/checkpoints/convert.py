@@ -35,6 +35,7 @@ from .registry import hub_id
 from .single_file import save_model
 from .writing import write_tensors
 
+QUANTISED_ERROR = 0.004  # of the largest in a row: half of 1/127, and the rounding of float16
 _WRAPPERS = ("state_dict", "model", "module")  # keys under which trainers nest the weights
 
 
@@ -107,9 +108,6 @@ def convert(
         shutil.rmtree(staging, ignore_errors=True)
     found = "with text encoder and tokenizer" if text else "which other programs need a text encoder for"
     return f"{words}, as a diffusers folder, {found}; read back, all {len(written)} tensors are equal"
-
-
-QUANTISED_ERROR = 0.004  # half of 1/127, and the rounding of float16
 
 
 def largest_error(model: LotusModel, other: LotusModel) -> float:

@@ -49,8 +49,10 @@ class SyntheticScenes(Dataset[Sample]):
     ) -> None:
         self.count, self.height, self.width, self.seed = count, height, width, seed
         self.kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-        if unknown := set(self.kinds) - set(KINDS) or not self.kinds:
-            raise LotusError(f"Not kinds of scenes: {unknown}; choose from {', '.join(KINDS)}.")
+        unknown = [kind for kind in self.kinds if kind not in KINDS]
+        if unknown or not self.kinds:
+            named = ", ".join(unknown) or "none given"
+            raise LotusError(f"Not kinds of scenes: {named}; choose from {', '.join(KINDS)}.")
         self.antialias, self.textures = antialias, textures
 
     def __len__(self) -> int:
