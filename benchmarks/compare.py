@@ -90,6 +90,8 @@ def _costs(method: Method, size: int, rounds: int, device: torch.device, peak: f
     flops: dict[str, float] = {}
     memory: dict[str, int | None] = {}
     for name, run in method.runs.items():
+        if size <= method.above.get(name, 0):
+            continue
         run(photo[:WARM_UP, :WARM_UP])
         counter = flop_counter()
         reset_peak(device)

@@ -7,7 +7,7 @@ does as the original code does (float16 weights on CUDA, autocast on a CPU with 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ DEPTH_ANYTHING: dict[str, tuple[int, int, int, list[int], list[int], int]] = {
     "B": (768, 12, 12, [3, 6, 9, 12], [96, 192, 384, 768], 128),
     "L": (1024, 24, 16, [5, 12, 18, 24], [256, 512, 1024, 1024], 256),
 }
+TILE = 768  # pixels along a tile's edges
 PATCH = 14  # pixels along the edge of what Depth Anything's transformer takes for one token
 MARIGOLD_STEPS = 4  # the pipeline's default for the released checkpoint
 PAPER_STEPS, PAPER_ENSEMBLE = 50, 10  # the setting of Marigold's paper
@@ -45,6 +46,7 @@ class Method:
     runs: dict[str, Run]
     derive: Callable[[dict[str, float]], dict[str, float]] = lambda measured: {}
     hidden: tuple[str, ...] = ()  # runs that only serve `derive`
+    above: dict[str, int] = field(default_factory=dict)  # runs that only make sense for photos larger than this
 
 
 def precision(device: torch.device) -> torch.dtype:
@@ -69,7 +71,7 @@ def plain(device: torch.device) -> Method:
 
 
 def ours(device: torch.device) -> Method:
-    """This package: exact, with a decoder of TAESD's shape, and with it at both ends."""
+    """This package: exact, with a decoder of TAESD's shape, with it at both ends, and in tiles."""
     info = ModelInfo("full size", "depth", "disparity")
     model = LotusModel(random_unet("g", "depth"), random_autoencoder(), PROMPT, info).eval()
     torch.manual_seed(4)
@@ -79,6 +81,7 @@ def ours(device: torch.device) -> Method:
     model.fast_vae.to(memory_format=torch.channels_last)
     predictor = lotus.LotusPredictor(model)
     predictor.fast_decoder_psnr = 0.0  # measured for the first map only: not part of the steady state
+    exact, fast = f"Lotus, tiles of {TILE}", f"Lotus, tiles of {TILE}, fast decoder"
     return Method(
         "Lotus",
         {
@@ -87,7 +90,10 @@ def ours(device: torch.device) -> Method:
             "Lotus, fast at both ends": lambda photo: predictor.depth(
                 photo, resolution=0, decoder="fast", encoder="fast"
             ),
+            exact: lambda photo: predictor.depth(photo, resolution=0, tile=TILE),
+            fast: lambda photo: predictor.depth(photo, resolution=0, tile=TILE, decoder="fast"),
         },
+        above=dict.fromkeys((exact, fast), TILE),
     )
 
 

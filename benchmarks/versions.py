@@ -1,9 +1,9 @@
 """Whether Lotus works with the oldest diffusers, transformers and huggingface_hub that it states, and the newest.
 
-    python -m benchmarks.versions oldest
+    python -m benchmarks.versions oldest [--torch]     # with --torch the oldest torch, too: gigabytes on Linux
     python -m benchmarks.versions newest [--report FILE]
 
-Each in an environment of its own, made in a temporary folder: the three packages from the package index, the rest from
+Each in an environment of its own, made in a temporary folder: these packages from the package index, the rest from
 the environment that runs this. The tests of loading, downloading, parity and prediction run there.
 """
 
@@ -34,8 +34,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", choices=("oldest", "newest"))
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--torch", action="store_true")
     a = parser.parse_args(argv)
-    wanted = [f"{name}=={version}" for name, version in stated().items()] if a.which == "oldest" else list(PACKAGES)
+    packages = [*PACKAGES, *(["torch"] if a.torch else [])]
+    wanted = [f"{name}=={stated()[name]}" for name in packages] if a.which == "oldest" else packages
     with tempfile.TemporaryDirectory() as folder:
         python = environment(Path(folder), wanted)
         versions = run(python, "-c", _SHOW).strip()
@@ -69,7 +71,7 @@ def stated() -> dict[str, str]:
         *(line for lines in project["optional-dependencies"].values() for line in lines),
     ]
     found = {match[1]: match[2] for line in required if (match := re.fullmatch(r"([\w-]+)>=([\d.]+)", line))}
-    return {name: found[name] for name in PACKAGES}
+    return {name: found[name] for name in (*PACKAGES, "torch")}
 
 
 def environment(folder: Path, wanted: list[str]) -> str:
