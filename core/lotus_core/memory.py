@@ -36,6 +36,7 @@ _WORKING_STRIPS = 12  # strips in flight: normalised, convolved, reordered by th
 AT_ONCE = 8192  # latents' pixels of samples that pass the U-Net together: more are no faster, and cannot be cancelled
 MORE_MEMORY = 0.05
 _SPARE = 1.15  # allocators round up and keep some
+NOT_ENOUGH = "There is not enough memory for this image: choose a lower resolution, or tiles (tile=768, --tile 768)."
 
 Result = TypeVar("Result")
 
@@ -198,17 +199,14 @@ def with_retry(
 
 
 @contextmanager
-def memory_as_lotus_error() -> Iterator[None]:
-    """Say how to get by with less where memory runs out, on the CPU or a GPU."""
+def memory_as_lotus_error(advice: str = NOT_ENOUGH) -> Iterator[None]:
+    """Say how to get by with less where memory runs out, on the CPU or a GPU: `advice`, as a LotusError."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not ran_out(error):
             raise
-        raise LotusError(NOT_ENOUGH) from None
-
-
-NOT_ENOUGH = "There is not enough memory for this image: choose a lower resolution, or tiles (tile=768, --tile 768)."
+        raise LotusError(advice) from None
 
 
 def free_caches() -> None:

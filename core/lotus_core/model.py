@@ -186,26 +186,32 @@ class LotusModel(nn.Module):
         rounding (1e-5 in float32) but can be neither trained nor saved. Not for two threads at
         once that ask for different tasks. Folding again changes nothing.
 
-        `compile` hands the U-Net to torch.compile, whose first predictions at a size take minutes; a name chooses the
-        backend (True: torch's own, which needs a C++ compiler on CPUs). It has not been measured on a GPU.
+        `compile` hands the U-Net to torch.compile, that of a model folded before as well; its first predictions at a
+        size take minutes. A name chooses the backend (True: torch's own, which needs a C++ compiler on CPUs). It has
+        not been measured on a GPU. What is compiled stays so: another backend changes nothing.
 
         Returns whether the model is folded: a U-Net of a kind that Lotus does not use stays as it is, and works.
+
+        Raises LotusError where an offloaded model shall be compiled.
         """
+        if compile and self.offloaded:
+            raise LotusError(f"{self.info.name} is offloaded, and weights that move cannot be compiled: choose one.")
         if self._folded is None and foldable(self.unet):
             switches = torch.cat([task_embedding(task) for task in TASK_SWITCH])
             self._folded = fold_unet(self.unet, self.prompt_embeds, TIMESTEP, switches)
             for network in (self.unet, self.vae.decoder):
                 fold_upsampling(network)
-            if compile:
-                self.unet.compile(backend="inductor" if compile is True else compile)
             self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compile and not self.compiled:
+            self.unet.compile(backend="inductor" if compile is True else compile)
         return self._folded is not None
 
-    def offload(self) -> None:
-        """Keep the weights in the CPU's memory from now on, and each part on the device only while it computes.
+    def offload(self, device: torch.device | None = None) -> None:
+        """Keep the weights in the CPU's memory from now on, and each part on `device` only while it computes.
 
-        The device is where the model is now. For prediction on GPUs that the weights would fill; each pass takes the
-        time to move them once. The results are the same. Doing it again changes nothing.
+        None: where the model is now. One on the CPU that is given the device to compute on never lies there as a whole.
+        For prediction on GPUs that the weights would fill; each pass takes the time to move them once. The results are
+        the same. Doing it again changes nothing.
 
         Raises LotusError for a compiled model.
         """
@@ -213,7 +219,8 @@ class LotusModel(nn.Module):
             return
         if self.compiled:
             raise LotusError(f"{self.info.name} is compiled, so its weights cannot move: load it without.")
-        device = device_of(self)
+        device = device or device_of(self)
+        self.prompt_embeds = self.prompt_embeds.to(device)  # it says where the model computes
         self.eval().requires_grad_(False)
         offload_layers(self.unet, device)
         self._offloaded["exact"] = Offloaded(self.vae, device)

@@ -10,17 +10,16 @@ from typing import Any, TypeVar, cast, overload
 import numpy as np
 import torch
 
+from .at_once import AtOnce
 from .encoding import Encoded, EncodedTiles, ImageSource, as_list, encode_image, encode_tiles, encoder_digest
 from .encoding import EncodedImage as EncodedImage
 from .errors import LotusError
 from .fast_decoder import centre, decoder_psnr
+from .finishing import depth_map, finished, normal_map, uncertainty_map
 from .maps import Depth, Normals, Uncertainty
-from .maps.depth import Space
-from .maps.normals import Convention
-from .memory import samples_at_once, with_retry
+from .memory import with_retry
 from .model import Decoder, LotusModel
 from .progress import Cancel, Progress, Steps, part
-from .running import KeptTensors, MeanAngle, MeanDirection, RunningSpread, unit
 from .sampling import Draws, NoiseSource, decoded_samples, draw_noise, tiled_samples
 
 Map = TypeVar("Map")
@@ -78,7 +77,7 @@ class LotusPredictor:
         self.model = model
         self._progress = progress
         self._cancel = cancel
-        self._max_batch = max_batch
+        self._at_once = AtOnce(max_batch)
         self.fast_decoder_psnr: float | None = None
         self.notes: list[str] = []
         self.noise: NoiseSource = draw_noise
@@ -103,7 +102,8 @@ class LotusPredictor:
         def predict(image: ImageSource, number: int, steps: Steps) -> Depth:
             encoded = self._encoded(image, resolution, tile, reference, encoder, steps)
             draws = Draws(seed, number, source=self.noise)
-            return self._depth_map(next(self._samples(encoded, draws, decoder, steps)), encoded)
+            values = next(self._samples(encoded, draws, decoder, steps))
+            return depth_map(self.model.info, values, encoded.valid)
 
         return self._each(images, predict, index, 3, progress, cancel)
 
@@ -127,7 +127,8 @@ class LotusPredictor:
         def predict(image: ImageSource, number: int, steps: Steps) -> Normals:
             encoded = self._encoded(image, resolution, tile, reference, encoder, steps)
             draws = Draws(seed, number, source=self.noise)
-            return self._normal_map(next(self._samples(encoded, draws, decoder, steps)), encoded)
+            values = next(self._samples(encoded, draws, decoder, steps))
+            return normal_map(self.model.info, values, encoded.valid)
 
         return self._each(images, predict, index, 3, progress, cancel)
 
@@ -162,32 +163,14 @@ class LotusPredictor:
             )
         if samples < 2:
             raise LotusError(f"Uncertainty needs at least 2 samples, not {samples}.")
-        is_depth = self.model.info.task == "depth"
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Uncertainty:
             encoded = self._encoded(image, resolution, tile, reference, encoder, steps, samples)
             whole = encoded.whole if isinstance(encoded, EncodedTiles) else encoded
-            at_most = samples_at_once(self.model, whole.latents, decoder, encoder)
-            at_once = -(-samples // -(-samples // at_most))  # passes of one size
-            if self._max_batch is not None and self.model.memory != "least":
-                at_once = self._max_batch
+            at_once = self._at_once.choose(self.model, whole.latents, samples, decoder, encoder)
             draws = Draws(seed, number, samples, at_once, self.noise)
-            if is_depth:
-                spread = RunningSpread()
-                for values in self._samples(encoded, draws, decoder, steps):
-                    spread.add(values)
-                mean = self._depth_map(spread.mean, encoded)
-                return Uncertainty(spread.std[0].numpy(), mean, samples, "depth")
-            direction = MeanDirection()
-            with KeptTensors() as kept:
-                for vectors in self._samples(encoded, draws, decoder, steps):
-                    direction.add(vectors)
-                    kept.append(vectors)
-                angle = MeanAngle(direction.mean)
-                for vectors in kept:
-                    angle.add(vectors)
-            normals = self._normal_map(direction.mean, encoded)
-            return Uncertainty(angle.mean[0].numpy(), normals, samples, "degrees")
+            maps = self._samples(encoded, draws, decoder, steps)
+            return uncertainty_map(self.model.info, maps, samples, encoded.valid)
 
         return self._each(images, predict, index, 1 + 2 * samples, progress, cancel)
 
@@ -275,7 +258,8 @@ class LotusPredictor:
             for number, image in enumerate(todo):
                 steps = Steps(steps_each, part(progress, number, len(todo)), cancel)
                 work = partial(predict, image, index + number, steps)
-                results.append(with_retry(self.model, work, self.notes, self._halve_batch))
+                self._at_once.one()
+                results.append(with_retry(self.model, work, self.notes, self._at_once.halve))
         Steps(0, progress).finish()
         return results[0] if many is None else results
 
@@ -308,33 +292,10 @@ class LotusPredictor:
                 self.model, encoded, draws, steps, "annotation", decoder, one_channel, inspect
             )
         for decoded in decoded_maps:
-            if self.model.info.task == "normal":
-                yield unit(frame.from_network(decoded.clamp(-1, 1) if frame.reference else decoded)[0])
-            elif frame.reference:
-                yield frame.from_network((decoded / 2 + 0.5).clamp(0, 1)).mean(dim=1)
-            else:
-                yield frame.from_network((decoded / 2 + 0.5).clamp(0, 1))[0].clamp(0, 1)
-
-    def _halve_batch(self) -> str | None:
-        """What is said about it; None where one sample runs at once already."""
-        if (self._max_batch or 1) == 1:
-            return None
-        before, self._max_batch = self._max_batch, cast(int, self._max_batch) // 2
-        return f"Memory ran out; the prediction went on with {self._max_batch} instead of {before} samples at once."
+            yield finished(self.model.info, frame, decoded)
 
     def _compare_decoders(self, latents: torch.Tensor) -> None:
         self.fast_decoder_psnr = decoder_psnr(self.model, centre(latents[:1]))
-
-    def _depth_map(self, values: torch.Tensor, encoded: Encoded) -> Depth:
-        space = self.model.info.space
-        assert space is not None  # ModelInfo lets no depth model be without
-        return Depth(values[0].numpy(), cast(Space, space), encoded.valid)
-
-    def _normal_map(self, values: torch.Tensor, encoded: Encoded) -> Normals:
-        if encoded.valid is not None:
-            values = values * torch.from_numpy(encoded.valid)  # a zero normal is an unknown one
-        vectors = values.permute(1, 2, 0).contiguous().numpy()
-        return Normals(vectors, cast(Convention, self.model.info.normal_convention))
 
     def _require_task(self, task: str) -> None:
         info = self.model.info

@@ -27,13 +27,49 @@ from .models import official_folder, wide_autoencoder, wide_unet
 def test_a_pickle_keeps_its_tensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = {"conv_in.weight": torch.randn(4, 8, 3, 3), "scale": torch.ones(2, dtype=torch.float16)}
     weights["tied"] = weights["scale"]
+    weights |= {"unknown": torch.tensor([float("nan"), 1.0]), "steps": torch.tensor(7), "none": torch.empty(0, 3)}
     torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "model.ckpt")
     target = tmp_path / "model.safetensors"
     assert main(["convert", str(tmp_path / "model.ckpt"), str(target)]) == 0
-    assert "3 tensors" in capsys.readouterr().out
+    assert "6 tensors, unchanged; read back, all are equal" in capsys.readouterr().out
     back = load_file(target)
     assert back.keys() == weights.keys()
-    assert all(torch.equal(back[name], weights[name]) and back[name].dtype == weights[name].dtype for name in back)
+    for name, tensor in back.items():
+        assert (tensor.dtype, tensor.shape) == (weights[name].dtype, weights[name].shape)
+        np.testing.assert_array_equal(tensor.numpy(), weights[name].numpy())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--dtype", "fp16"], ["--task", "normal", "--vae", "nowhere"], ["--space", "depth", "--text-encoder", "nowhere"]],
+)
+def test_options_that_a_pickle_cannot_follow_are_refused(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "model.ckpt")
+    target = tmp_path / "model.safetensors"
+    assert main(["convert", str(tmp_path / "model.ckpt"), str(target), *options]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"convert model.ckpt without options first, then the result with {' and '.join(options[::2])}." in error
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("wrong", ["other", "nan", "missing", "dtype"])
+def test_a_pickle_that_cannot_be_read_back_is_not_kept(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A failing disk cannot be had in a test: what it would do happens between the weights and the file."""
+
+    def failing_disk(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+        spoilt = {"other": torch.ones(2) * 2, "nan": torch.full((2,), torch.nan), "dtype": torch.ones(2).half()}
+        write_tensors(path, {**tensors, "weight": spoilt[wrong]} if wrong in spoilt else {"bias": tensors["bias"]})
+
+    torch.save({"weight": torch.ones(2), "bias": torch.zeros(2)}, tmp_path / "model.ckpt")
+    monkeypatch.setattr("lotus_core.checkpoints.convert.write_tensors", failing_disk)
+    assert main(["convert", str(tmp_path / "model.ckpt"), str(tmp_path / "model.safetensors")]) == 2
+    assert "other weights (weight)" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
 
 
 def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,25 @@ def test_folding_twice_is_folding_once() -> None:
     assert torch.equal(answers(model, "annotation"), once)
 
 
+def test_a_model_folded_before_is_compiled_when_that_is_asked_for() -> None:
+    model = tiny_model()
+    model.fold()
+    once = answers(model, "annotation")
+    assert not model.compiled
+    assert model.fold(compile="eager")
+    assert model.compiled
+    assert (answers(model, "annotation") - once).abs().max() < 1e-6
+    assert model.fold(compile=True)  # compiled already: nothing is compiled anew
+    assert model.fold()
+    assert model.compiled
+
+
+def test_loading_folds_and_compiles() -> None:
+    model = lotus.load_model("lotus-tiny-depth-g", "cpu", compile="eager")
+    assert (model.folded, model.compiled) == (True, True)
+    assert not lotus.load_model("lotus-tiny-depth-g", "cpu", fold=True).compiled
+
+
 def test_a_folded_model_is_moved_cast_and_copied_as_a_whole() -> None:
     """Constants are buffers: a host that casts or copies the module takes them along."""
     model = tiny_model()

@@ -25,7 +25,7 @@ from lotus_core.strips import convolved, whole
 from lotus_core.tiny_strips import decode_tiny, encode_tiny
 from lotus_core.vae_strips import encode_moments
 
-from .models import tiny_autoencoder, tiny_model
+from .models import tiny_autoencoder, tiny_model, wide_autoencoder
 
 KL = tiny_autoencoder(levels=3)  # 4× down
 PHOTO = np.random.default_rng(0).integers(0, 256, (96, 80, 3), dtype=np.uint8)
@@ -145,6 +145,88 @@ def test_out_of_memory_is_tried_once_more_in_smaller_pieces(monkeypatch: pytest.
     assert model.memory == "least"
     assert predictor.notes == ["Memory ran out; the prediction was repeated in smaller pieces, which takes longer."]
     assert np.abs(again.values - expected.values).max() < 1e-5
+
+
+def fails_above(most: int, model: lotus.LotusModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The U-Net ends as on a GPU where more samples run at once; the sizes of its batches from now on."""
+    sizes: list[int] = []
+    run = model.unet.forward
+
+    def forward(sample: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        sizes.append(len(sample))
+        if len(sample) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return run(sample, *args, **kwargs)
+
+    monkeypatch.setattr(model.unet, "forward", forward)
+    return sizes
+
+
+@pytest.mark.parametrize("task", ["depth", "normal"])
+def test_out_of_memory_halves_the_samples_at_once_before_anything_else(
+    monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    """With as many at once as the predictor chooses by itself."""
+    plain = tiny_model("g", task)
+    model = lotus.LotusModel(plain.unet, wide_autoencoder(), plain.prompt_embeds, plain.info).eval()
+    predictor = lotus.LotusPredictor(model)
+    expected = lotus.LotusPredictor(model).uncertainty(PHOTO, samples=10)
+    sizes = fails_above(2, model, monkeypatch)
+    with pytest.warns(MemoryNotice) as notices:
+        found = predictor.uncertainty(PHOTO, samples=10)
+    assert sizes == [10, 5, 2, 2, 2, 2, 2]
+    assert predictor.notes == [str(notice.message) for notice in notices]
+    assert predictor.notes == [
+        f"Memory ran out; the prediction went on with {fewer} instead of {before} samples at once."
+        for fewer, before in ((5, 10), (2, 5))
+    ]
+    assert (model.memory, model.offloaded) == ("auto", False)
+    np.testing.assert_allclose(found.std, expected.std, atol=2e-5 if task == "depth" else 0.05)
+
+    sizes.clear()
+    predictor.uncertainty(PHOTO, samples=6)
+    assert sizes == [2, 2, 2]  # it is not tried again, and not said again
+    assert predictor.notes == []
+
+
+def test_out_of_memory_goes_down_to_one_sample_and_then_to_smaller_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = tiny_model("g")
+    model = lotus.LotusModel(plain.unet, wide_autoencoder(), plain.prompt_embeds, plain.info).eval()
+    sizes = fails_above(0, model, monkeypatch)
+    with pytest.warns(MemoryNotice), pytest.raises(lotus.LotusError, match="a lower resolution, or tiles"):
+        lotus.LotusPredictor(model).uncertainty(PHOTO, samples=10)
+    assert sizes == [10, 5, 2, 1, 1]
+
+
+def test_a_map_of_one_sample_has_none_to_halve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor has one whose encoding fails after the number of samples was halved."""
+    model = tiny_model("g")
+    predictor = lotus.LotusPredictor(model, max_batch=4)
+    predictor.uncertainty(PHOTO, samples=4)
+    calls = out_of_memory_once(model, monkeypatch, 1)
+    with pytest.warns(MemoryNotice, match="smaller pieces"):
+        predictor.depth(PHOTO)
+    assert calls == [2]
+
+    model = tiny_model("g")
+    sizes = fails_above(2, model, monkeypatch)
+    encode, encoded = model.vae.encode, [0]
+
+    def second_fails(*args: Any, **kwargs: Any) -> Any:
+        encoded[0] += 1
+        if encoded[0] == 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(model.vae, "encode", second_fails)
+    predictor = lotus.LotusPredictor(model, max_batch=4)
+    with pytest.warns(MemoryNotice):
+        predictor.uncertainty(PHOTO, samples=4)
+    assert sizes == [4, 1, 1, 1, 1]
+    assert [note.split(";")[1][:33] for note in predictor.notes] == [
+        " the prediction went on with 2 in",
+        " the prediction was repeated in s",
+    ]
 
 
 def test_the_command_says_that_memory_ran_out(

@@ -6,6 +6,8 @@ layer whose weights were elsewhere than its input would fail on it as on a GPU.
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,12 @@ import torch
 from torch import nn
 
 import lotus_core as lotus
+from lotus_core import precision
+from lotus_core.checkpoints.load import choose_device
+from lotus_core.cli import main
+from lotus_core.cli.predictors import load_for_maps
 from lotus_core.memory import take_less, weight_bytes
+from lotus_core.model import device_of
 
 from .models import tiny_model
 
@@ -115,8 +122,100 @@ def test_memory_that_runs_out_takes_the_weights_off_a_gpu_but_not_off_the_cpu() 
     assert model.offloaded
 
 
-def test_a_compiled_model_cannot_be_offloaded() -> None:
+def test_a_compiled_model_cannot_be_offloaded_nor_an_offloaded_one_compiled() -> None:
     model = tiny_model("g")
     model.fold(compile="eager")
     with pytest.raises(lotus.LotusError, match="is compiled"):
         model.offload()
+    model = tiny_model("g")
+    model.offload()
+    with pytest.raises(lotus.LotusError, match="is offloaded"):
+        model.fold(compile="eager")
+    assert not model.folded
+    with pytest.raises(lotus.LotusError, match="choose compile or offload"):
+        lotus.load_model("lotus-tiny-depth-g", "cpu", compile=True, offload=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@torch.no_grad()
+def test_weights_that_will_be_offloaded_never_come_to_the_device_as_a_whole(dtype: str) -> None:
+    """Numbers that were on the meta device are lost: what is there after loading was on the CPU all the time."""
+    args = argparse.Namespace(
+        device="meta", dtype=dtype, offload=True, fast_decoder="lotus-tiny-decoder", space=None, vae=None
+    )
+    model = load_for_maps("lotus-tiny-depth-g", args, ())
+    plain = lotus.load_model("lotus-tiny-depth-g", "cpu", dtype, fast_decoder="lotus-tiny-decoder", fold=True)
+    assert (model.offloaded, device_of(model)) == (True, META)
+    assert on_device(model) == model.prompt_embeds.nbytes
+    weights = model.state_dict()
+    assert model.prompt_embeds.dtype == plain.prompt_embeds.dtype == getattr(torch, dtype)
+    for name, tensor in plain.state_dict().items():
+        assert name == "prompt_embeds" or torch.equal(weights[name], tensor), name
+
+    seen = watch(model)
+    latents = model.encode(torch.empty(1, 3, 48, 64, device=META))
+    predicted = model(latents, torch.empty_like(latents))
+    assert predicted.device == META
+    if dtype == "float32":  # the meta device has no autocast, which half precision needs at the decoder's end
+        assert model.decode(predicted, decoder="fast", mean=True).device == META
+    assert 0 < max(seen) < 0.5 * weight_bytes(plain)
+    assert on_device(model) == model.prompt_embeds.nbytes
+
+
+def test_the_precision_is_that_of_the_device_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on CUDA, where "auto" means float16 and the CPU float32; no device here but the CPU has one of its own."""
+    monkeypatch.setattr(precision, "auto_dtype", lambda device, _: torch.float16 if device == META else torch.float32)
+    model = lotus.load_model("lotus-tiny-depth-g", META, offload=True)
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float16}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 26.00 MiB."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 5.00 GB)"),
+    ],
+)
+def test_memory_that_runs_out_while_loading_is_one_sentence_with_the_ways_out(
+    error: Exception, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error is a mock because only a full GPU raises it; it comes where the weights come to their device."""
+    no_room_on(META, error, monkeypatch)
+    out = tmp_path / "out"
+    assert main(["predict", photo, "-o", str(out), "--device", "meta", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "not enough memory on meta for the weights of lotus-tiny-depth-g" in said
+    assert "--offload" in said
+    assert "load_model(offload=True)" in said
+    assert not out.exists()
+    assert lotus.load_model("lotus-tiny-depth-g", META, offload=True).offloaded  # which fits
+
+
+def no_room_on(device: torch.device, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights find none there."""
+    empty = torch.empty
+
+    def full(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if kwargs.get("device") == device and "memory_format" in kwargs:
+            raise error
+        return empty(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "empty", full)
+
+
+def test_the_cpu_s_memory_that_runs_out_while_loading_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_room_on(torch.device("cpu"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), monkeypatch)
+    with pytest.raises(lotus.LotusError, match="not enough memory for the weights of lotus-tiny-depth-g: close other"):
+        lotus.load_model("lotus-tiny-depth-g", "cpu", "float32")
+
+
+def test_a_device_that_is_full_is_not_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA fails so at the first allocation, where another program has all of the GPU's memory."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(lotus.LotusError, match="The memory of cuda is full"):
+        choose_device("cuda")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..errors import LotusError
@@ -45,7 +46,7 @@ def convert(
     *,
     task: str | None = None,
     space: str | None = None,
-    dtype: torch.dtype = torch.float16,
+    dtype: torch.dtype | None = None,
     vae: str | None = None,
     text_encoder: str | None = None,
     progress: Progress | None = None,
@@ -53,21 +54,31 @@ def convert(
     """Write `source` to `target` and return what was written, in words.
 
     A pickle (.ckpt .pt .pth .bin) keeps its names, shapes and dtypes; torch reads it with `weights_only=True`, which
-    runs no code of the file. Anything `load_model` takes becomes, in `dtype`, our single file where `target` ends in
-    .safetensors, else a diffusers folder. torch.int8 is for our file only (`quantise`). A folder holds text_encoder/
-    and tokenizer/ where `source` or `text_encoder` have them; for Lotus itself, the embedding that it holds in any case
-    is enough.
+    runs no code of the file. Anything `load_model` takes becomes, in `dtype` (None: float16), our single file where
+    `target` ends in .safetensors, else a diffusers folder. torch.int8 is for our file only (`quantise`). A folder holds
+    text_encoder/ and tokenizer/ where `source` or `text_encoder` have them; for Lotus itself, the embedding that it
+    holds in any case is enough.
 
-    Raises LotusError where the source cannot be read so, the target cannot be written, or reading it back gives other
-    weights.
+    Raises LotusError where the source cannot be read so, the target cannot be written, reading it back gives other
+    weights, and for any of the options together with a pickle.
     """
     path = Path(source).expanduser()
     if path.is_file() and path.suffix.lower() in PICKLE_SUFFIXES:
         if target.suffix != ".safetensors":
             raise LotusError(f"The converted file's name must end in .safetensors, but {target.name} does not.")
+        options = {"task": task, "space": space, "dtype": dtype, "vae": vae, "text-encoder": text_encoder}
+        given = [f"--{option}" for option, value in options.items() if value is not None]
+        if given:
+            raise LotusError(
+                f"A pickle keeps its tensors as they are: convert {path.name} without options first, then the result"
+                f" with {' and '.join(given)}."
+            )
         tensors = _read_pickle(path)
-        write_tensors(target, tensors)
-        return f"{len(tensors)} tensors, unchanged"
+        with atomic_path(target) as temporary:
+            write_tensors(temporary, tensors)
+            _check_tensors(tensors, temporary)
+        return f"{len(tensors)} tensors, unchanged; read back, all are equal"
+    dtype = dtype or torch.float16
     to_folder = target.suffix != ".safetensors"
     if to_folder:
         if dtype == torch.int8:
@@ -165,7 +176,29 @@ def _check_reloaded(model: LotusModel, path: Path, dtype: torch.dtype, written: 
     _let_go(model)
     found = checksums(load_model(path, "cpu", dtype))
     _let_go(model)
-    wrong = [name for name in written.keys() | found.keys() if written.get(name) != found.get(name)]
+    _refuse([name for name in written.keys() | found.keys() if written.get(name) != found.get(name)])
+
+
+def _check_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Raise LotusError unless `path` holds just these, bit for bit."""
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        _refuse(
+            [
+                name
+                for name in names | tensors.keys()
+                if name not in names or name not in tensors or not _same(file.get_tensor(name), tensors[name])
+            ]
+        )
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Bit for bit, so that NaN is NaN."""
+    alike = one.dtype == other.dtype and one.shape == other.shape
+    return alike and torch.equal(*(tensor.flatten().view(torch.uint8) for tensor in (one, other)))
+
+
+def _refuse(wrong: list[str]) -> None:
     if wrong:
         raise LotusError(
             f"Reading back what was written gave other weights ({name_some(sorted(wrong))}): the disk may be failing."

@@ -38,6 +38,8 @@ def load_model(
     prompt_embeds: torch.Tensor | None = None,
     fast_decoder: str | os.PathLike[str] | None = None,
     fold: bool = False,
+    compile: bool | str = False,
+    offload: bool = False,
     progress: Progress | None = None,
 ) -> LotusModel:
     """Load a model for prediction, ready on its device and in evaluation mode.
@@ -59,50 +61,74 @@ def load_model(
         prompt_embeds: that embedding itself, 1×L×C, for hosts that have it.
         fast_decoder: name, file, folder or hub id of an AutoencoderTiny for `decoder="fast"` (`fast_decoder`).
         fold: fold the model for prediction (`LotusModel.fold`), which here costs no second copy of the kernels.
+        compile: fold it and hand its U-Net to torch.compile (`LotusModel.fold`).
+        offload: load to the CPU, in the precision for `device`, and bring weights to `device` only while they compute
+            (`LotusModel.offload`): never more of them than the largest layer, or the autoencoder.
         progress: of a download; without it the hub's own bars show on a terminal.
 
-    Raises LotusError for anything that is not a usable checkpoint.
+    Raises LotusError for anything that is not a usable checkpoint, where memory does not suffice, and for `compile`
+    together with `offload`.
     """
+    import torch
+
     from ..fast_decoder import attach_fast_decoder
+    from ..memory import memory_as_lotus_error
     from .bare_unet import load_bare
     from .diffusers_folder import load_folder
     from .single_file import load_single_file
     from .sources import autoencoder_from, hub_prompt, prompt_from
 
-    at = choose_device(device)
-    precision = choose_dtype(dtype, at, source)
+    if compile and offload:
+        raise LotusError("Weights that are offloaded move and cannot be compiled: choose compile or offload.")
+    computing = choose_device(device)
+    precision = choose_dtype(dtype, computing, source)
+    at = torch.device("cpu") if offload else computing
+    fold = fold or bool(compile)
     name = os.fspath(source)
     path = embedded().get(name, Path(name).expanduser())
     prompt = None if prompt_embeds is None else prompt_embeds.clone()
-    if text_encoder is not None:
-        prompt = prompt_from(os.fspath(text_encoder), progress)
     half = precision.itemsize == 2
-    other_vae = None if vae is None else autoencoder_from(os.fspath(vae), half, progress)
-    given: dict[str, Any] = {"vae": other_vae, "prompt": prompt, "channels_last": fold}
-    if path.is_dir():
-        model = load_folder(path, at, precision, task=task, space=space, **given)
-    elif path.is_file():
-        header = read_header(path)
-        if header.metadata.get("format") == FORMAT:
-            if task is not None or space is not None:
-                raise LotusError(f"{path} says itself what it predicts: leave task and space out.")
-            model = load_single_file(header, at, precision, **given)
+    with memory_as_lotus_error(_no_room(name, at)):
+        if text_encoder is not None:
+            prompt = prompt_from(os.fspath(text_encoder), progress)
+        other_vae = None if vae is None else autoencoder_from(os.fspath(vae), half, progress)
+        given: dict[str, Any] = {"vae": other_vae, "prompt": prompt, "channels_last": fold}
+        if path.is_dir():
+            model = load_folder(path, at, precision, task=task, space=space, **given)
+        elif path.is_file():
+            header = read_header(path)
+            if header.metadata.get("format") == FORMAT:
+                if task is not None or space is not None:
+                    raise LotusError(f"{path} says itself what it predicts: leave task and space out.")
+                model = load_single_file(header, at, precision, **given)
+            else:
+                model = load_bare(header, at, precision, task=task, space=space, **given)
+        elif is_hub_name(name):
+            hub_name = hub_id(name)
+            folder = download(hub_name, Wanted(NETWORKS if vae is None else ("unet",), half), progress)
+            if prompt is None:
+                prompt = hub_prompt(hub_name, folder, half, progress)
+            given["prompt"] = prompt
+            model = load_folder(folder, at, precision, task=task, space=space, name=hub_name, **given)
         else:
-            model = load_bare(header, at, precision, task=task, space=space, **given)
-    elif is_hub_name(name):
-        hub_name = hub_id(name)
-        folder = download(hub_name, Wanted(NETWORKS if vae is None else ("unet",), half), progress)
-        if prompt is None:
-            prompt = hub_prompt(hub_name, folder, half, progress)
-        given["prompt"] = prompt
-        model = load_folder(folder, at, precision, task=task, space=space, name=hub_name, **given)
-    else:
-        raise _unknown(name)
-    if fast_decoder is not None:
-        attach_fast_decoder(model, fast_decoder)
-    if fold:
-        model.fold()
+            raise _unknown(name)
+        if fast_decoder is not None:
+            attach_fast_decoder(model, fast_decoder)
+        if fold:
+            model.fold(compile)
+        if offload:
+            model.offload(computing)
     return model.eval()
+
+
+def _no_room(name: str, device: torch.device) -> str:
+    """Said where memory runs out while the weights of the model called `name` come to `device`."""
+    if device.type == "cpu":
+        return f"There is not enough memory for the weights of {name}: close other programs, or use a half precision."
+    return (
+        f"There is not enough memory on {device} for the weights of {name}: leave them in main memory (--offload,"
+        " load_model(offload=True)), close what else uses the GPU, or compute on the CPU (--device cpu)."
+    )
 
 
 def is_hub_name(name: str) -> bool:
@@ -126,6 +152,8 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     """The device that "auto" or an explicit name means on this machine. Raises LotusError where there is none such."""
     import torch
 
+    from ..memory import ran_out
+
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -133,7 +161,9 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if ran_out(error):
+            raise LotusError(f"The memory of {chosen} is full: close what else uses it, or use the CPU.") from None
         raise LotusError(f"There is no device {str(device)!r} on this machine: use auto or cpu.") from None
     return chosen
 

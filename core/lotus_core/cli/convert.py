@@ -23,9 +23,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--task", choices=("depth", "normal"), help="of a model that does not say it")
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
-    parser.add_argument(
-        "--dtype", choices=("fp16", "bf16", "fp32", "int8"), default="fp16", help="of a model (default: fp16)"
-    )
+    parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32", "int8"), help="of a model (default: fp16)")
     add_part_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
@@ -38,14 +36,14 @@ def run(args: argparse.Namespace) -> None:
     from ..checkpoints.convert import convert
     from ..checkpoints.load import DTYPES
 
-    dtype = torch.int8 if args.dtype == "int8" else getattr(torch, DTYPES[args.dtype])
+    dtypes = {None: None, "int8": torch.int8} | {name: getattr(torch, full) for name, full in DTYPES.items()}
     with progress_bar(args.quiet) as progress:
         written = convert(
             args.source,
             args.target,
             task=args.task,
             space=args.space,
-            dtype=dtype,
+            dtype=dtypes[args.dtype],
             vae=args.vae,
             text_encoder=args.text_encoder,
             progress=progress or silent,

@@ -208,12 +208,10 @@ def load_for_maps(
         hints = {"task": kinds.pop() if len(kinds) == 1 else None, "space": args.space}
     if name not in embedded():  # those are whole; the options are for the models that the user named
         hints |= {option: getattr(args, option, None) for option in ("vae", "text_encoder")}
-    model = load_model(
-        name, args.device, args.dtype, fast_decoder=args.fast_decoder, fold=True, progress=progress or silent, **hints
+    hints["progress"] = progress or silent
+    return load_model(
+        name, args.device, args.dtype, fast_decoder=args.fast_decoder, fold=True, offload=args.offload, **hints
     )
-    if args.offload:
-        model.offload()
-    return model
 
 
 def _kind_of(map_: str, maps: tuple[str, ...], given: list[str]) -> str:
