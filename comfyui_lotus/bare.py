@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lotus_core.checkpoints.format import FORMAT
 from lotus_core.checkpoints.header import read_header
 from lotus_core.checkpoints.layouts import contents_of
-from lotus_core.checkpoints.load import needs_telling
+from lotus_core.checkpoints.load import stated_task
 from lotus_core.errors import LotusError
 
 from .files import AUTOMATIC, stamp, vae_choices, vae_path
@@ -65,7 +65,7 @@ def meaning_for(path: str, chosen: dict[str, Any]) -> dict[str, Any]:
     """
     if os.path.isfile(path) and _is_whole(path):
         return {}
-    if not chosen and needs_telling(path):
+    if not chosen and stated_task(path) is None:
         raise LotusError(
             f"The name {Path(path).name} does not say what the model predicts: choose it in Load Lotus (predicts)."
         )

@@ -48,7 +48,7 @@ def claim(path: Path, settings: dict[str, Any], holder: str, way_out: str, remov
     holder, way_out, remove: for the error: "FOLDER holds a run", what to do about it, and what to delete where `path`
     is damaged.
 
-    Raises LotusError, naming the first setting that differs.
+    Raises LotusError, naming the first setting that differs, or those that `path` was written without.
     """
     settings = json.loads(json.dumps(settings))  # as they will be read back
     if not path.is_file():
@@ -59,6 +59,12 @@ def claim(path: Path, settings: dict[str, Any], holder: str, way_out: str, remov
         known = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise LotusError(f"{path} is damaged: delete {remove} or {way_out}.") from error
+    lacking = [name for name, value in settings.items() if value is not None and name not in known]
+    if lacking:
+        raise LotusError(
+            f"{holder} of an older version, which did not record {' and '.join(lacking)}, so it may have been made with"
+            f" others: {way_out}."
+        )
     for name in sorted({*known, *settings}):
         if known.get(name) != settings.get(name):
             raise LotusError(f"{holder} with {name} = {known.get(name)}, not {settings.get(name)}: {way_out}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from lotus_core.cli import main
 
 from .benchmark_files import write_dsine, write_scannet
+from .models import official_folder, wide_unet
 
 
 @pytest.fixture
@@ -61,6 +63,45 @@ def test_depth_with_uncertainty_then_the_saved_maps(
     assert "holds a run with samples = 2, not 3" in capsys.readouterr().err
 
 
+def test_a_run_is_not_mixed_with_another_model(
+    checkpoints: dict[str, str],
+    scannet: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is scored already must have been made by the same weights with the same meaning, wherever they are named."""
+    monkeypatch.chdir(tmp_path)
+    folder = official_folder(tmp_path / "nameless", "g", wide=True)
+    command = ["eval", "depth", "--dataset", "scannet", "--data", scannet, "--res", "64", "--quiet"]
+    mine = [*command, "-o", "out", "--model"]
+    assert main([*mine, "nameless", "--space", "depth"]) == 0
+    table = (tmp_path / "out/per_sample.csv").read_bytes()
+    assert main([*mine, str(folder), "--space", "depth"]) == 0  # the same, by another path
+    capsys.readouterr()
+    assert main([*mine, "nameless", "--space", "disparity"]) == 2
+    assert "holds a run with space = depth, not disparity" in capsys.readouterr().err
+    assert main([*mine, "nameless", "--space", "depth", "--vae", str(folder / "vae")]) == 2
+    assert f"with vae = None, not {folder / 'vae'}" in capsys.readouterr().err
+
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    wide_unet("g", seed=5).save_pretrained(folder / "unet")  # another model in its place: same size, same header
+    assert main([*mine, "nameless", "--space", "depth"]) == 2
+    assert "holds a run with model_fingerprint = " in capsys.readouterr().err
+    wide_unet("g").save_pretrained(folder / "unet")
+    os.utime(weights, (0, 0))
+    assert main([*mine, "nameless", "--space", "depth"]) == 0  # the old weights again, copied back
+    assert (tmp_path / "out/per_sample.csv").read_bytes() == table
+
+    record = tmp_path / "out" / "run.json"  # as versions before wrote it
+    known = json.loads(record.read_text())
+    record.write_text(json.dumps({name: value for name, value in known.items() if "fingerprint" not in name}))
+    assert main([*mine, "nameless", "--space", "depth"]) == 2
+    message = capsys.readouterr().err
+    assert "of an older version, which did not record model_fingerprint" in message
+    assert message.count("\n") == 1
+
+
 def test_normals(checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ibims").mkdir()
     write_dsine(tmp_path / "ibims", ".exr", "ibims.txt", count=1)
@@ -75,6 +116,7 @@ def test_normals(checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.Cap
         (["--model", "depth-d", "--samples", "4"], "Lotus-D"),
         (["--model", "normal"], "predicts normal"),
         (["--dataset", "ibims"], "--dataset for depth is one of"),
+        (["--area", "eigen"], "--area is for KITTI's depth alone: leave it out"),
         (["--predictions", "nowhere"], "no folder of predictions"),
         (["--split", "nowhere.txt"], "split list nowhere.txt is missing"),
         (["--data", "nowhere"], "no folder nowhere"),

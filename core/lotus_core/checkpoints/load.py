@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from ..progress import Progress
+from .diffusers_layout import INFO, read_json
 from .format import FORMAT
-from .header import PICKLE_SUFFIXES, read_header
+from .header import PICKLE_SUFFIXES, Header, read_header
 from .hub import HUB_ID, NETWORKS, Wanted, download
 from .registry import PUBLISHED, embedded, hub_id, meaning_of, near_matches
 
@@ -98,8 +99,7 @@ def load_model(
         elif path.is_file():
             header = read_header(path)
             if header.metadata.get("format") == FORMAT:
-                if task is not None or space is not None:
-                    raise LotusError(f"{path} says itself what it predicts: leave task and space out.")
+                _check_told(header, task, space)
                 model = load_single_file(header, at, precision, **given)
             else:
                 model = load_bare(header, at, precision, task=task, space=space, **given)
@@ -136,16 +136,20 @@ def is_hub_name(name: str) -> bool:
     return name in PUBLISHED or bool(HUB_ID.fullmatch(name) and not _names_a_file(name))
 
 
-def needs_telling(name: str) -> bool:
-    """Whether neither the model that a user calls `name` nor that name says what it predicts. Reads headers only."""
+def stated_task(name: str) -> str | None:
+    """The task that the model a user calls `name` says itself, or its name says; None where neither does.
+
+    Reads headers only. Names of files can be wrong: `load_model` raises MisnamedError then.
+    """
     path = embedded().get(name, Path(name).expanduser())
-    if path.is_dir():
-        return not (path / "lotus.json").is_file() and meaning_of(path.resolve().as_posix()) is None
-    if path.is_file():
-        if path.suffix.lower() in PICKLE_SUFFIXES:
-            return False
-        return read_header(path).metadata.get("format") != FORMAT and meaning_of(path.resolve().as_posix()) is None
-    return is_hub_name(name) and meaning_of(name) is None
+    stated: str | None = None
+    if path.is_dir() and (path / INFO).is_file():
+        stated = read_json(path / INFO).get("task")
+    elif path.is_file() and path.suffix.lower() not in PICKLE_SUFFIXES:
+        header = read_header(path)
+        stated = header.metadata.get("task") if header.metadata.get("format") == FORMAT else None
+    known = meaning_of(path.resolve().as_posix() if path.exists() else name)
+    return stated or (known.task if known else None)
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -203,6 +207,16 @@ def count_parameters(source: str | os.PathLike[str]) -> int:
         return FULL_SIZE
     headers = (read_header(file) for file in files)
     return max((sum(prod(tensor.shape) for tensor in header.tensors.values()) for header in headers), default=0)
+
+
+def _check_told(header: Header, task: str | None, space: str | None) -> None:
+    """Refuse a task or space other than the one that a file of ours says it has."""
+    for what, told in (("task", task), ("space", space)):
+        if told is not None and told != header.metadata.get(what):
+            own = " as ".join(filter(None, map(header.metadata.get, ("task", "space"))))
+            raise LotusError(
+                f"{header.path} says itself what it predicts ({own}, not {told}): leave task and space out."
+            )
 
 
 def _names_a_file(name: str) -> bool:

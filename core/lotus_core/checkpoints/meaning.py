@@ -9,6 +9,10 @@ from ..model_info import RELEASED_RESOLUTION, ModelInfo
 from .registry import meaning_of
 
 
+class MisnamedError(LotusError):
+    """Weights of one variant under the published name of another: what the name says is not to be believed."""
+
+
 def settle_info(
     place: str,
     variant: str,
@@ -24,14 +28,16 @@ def settle_info(
         task, space: from the caller; they count most.
         stated: from a lotus.json beside the weights; then the name counts.
 
-    Raises LotusError where nothing says it, or where the name says another variant than the weights.
+    Raises LotusError where nothing says it, and MisnamedError where the name says another variant than the weights.
     """
     known = meaning_of(place)
-    if known is not None and known.variant != variant and task is None and "task" not in stated:
-        raise LotusError(
-            f"{place} is named like a Lotus-{known.variant.upper()} and holds a Lotus-{variant.upper()}, so its name"
-            " cannot be trusted: pass --task and --space (task= and space= in Python)."
-        )
+    if known is not None and known.variant != variant:
+        if task is None and "task" not in stated:
+            raise MisnamedError(
+                f"{place} is named like a Lotus-{known.variant.upper()} and holds a Lotus-{variant.upper()}, so its"
+                " name cannot be trusted: pass --task, and --space for depth (task= and space= in Python)."
+            )
+        known = None
     task = task or stated.get("task") or (known.task if known else None)
     if task is None:
         raise LotusError(f"Nothing says what {place} predicts: pass --task depth or --task normal (task= in Python).")

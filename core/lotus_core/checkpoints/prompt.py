@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
 import warnings
@@ -16,11 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from ..errors import LotusError
 from ..files import atomic_path
-from .header import read_header
+from .identity import fingerprint
 from .layouts import PROMPT
 
 PARTS = ("text_encoder", "tokenizer")
-_SAMPLE = 4096  # bytes of each tensor that tell text encoders apart
 
 
 def cache_folder() -> Path:
@@ -67,7 +65,7 @@ def empty_prompt_embedding(folder: Path) -> torch.Tensor:
                 f"{folder} lacks {part}/: download the whole model again, or pass another folder or hub id that has it"
                 " with --text-encoder (text_encoder= in Python)."
             )
-    key = _fingerprint(folder)
+    key = fingerprint(folder, (file for part in PARTS for file in (folder / part).iterdir() if file.is_file()))
     embedding = kept_embedding(key)
     if embedding is None:
         embedding = _compute(folder)
@@ -77,23 +75,6 @@ def empty_prompt_embedding(folder: Path) -> torch.Tensor:
 
 def _kept(key: str) -> Path:
     return cache_folder() / "prompts" / f"{key}.safetensors"
-
-
-def _fingerprint(folder: Path) -> str:
-    """Of the text encoder and tokenizer: their small files, and the beginning of each tensor of the large ones."""
-    digest = hashlib.sha256()
-    for path in sorted(file for part in PARTS for file in (folder / part).iterdir() if file.is_file()):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        if path.suffix != ".safetensors":
-            digest.update(path.read_bytes())
-            continue
-        header = read_header(path)
-        with path.open("rb") as file:
-            for name, entry in sorted(header.tensors.items()):
-                digest.update(f"{name} {entry}".encode())
-                file.seek(header.data_begin + entry.begin)
-                digest.update(file.read(min(_SAMPLE, entry.end - entry.begin)))
-    return digest.hexdigest()[:32]
 
 
 def _compute(folder: Path) -> torch.Tensor:

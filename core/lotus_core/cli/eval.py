@@ -12,7 +12,7 @@ from .options import add_model_options, add_quiet, whole
 from .predictors import DEFAULT_MODELS, Predictors
 
 if TYPE_CHECKING:
-    from ..evaluation.depth_benchmarks import DepthBenchmark
+    from ..evaluation.depth_benchmarks import Area, DepthBenchmark
     from ..evaluation.normal_benchmarks import NormalBenchmark
     from ..evaluation.predictions import PredictionSource
 
@@ -51,7 +51,9 @@ def add(commands: Any) -> None:
         help="average N noise samples; from 2 on score uncertainty too",
     )
     parser.add_argument(
-        "--area", choices=("eigen", "garg"), default="garg", help="scored part of KITTI's pictures (default: garg)"
+        "--area",
+        choices=("eigen", "garg"),
+        help="of KITTI's pictures, which part is scored (default: garg)",
     )
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N samples")
     parser.add_argument("--save-predictions", action="store_true", help="keep the maps in DIR/predictions")
@@ -69,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
         raise LotusError(f"--dataset for {args.task} is one of {', '.join(DATASETS[args.task])}, not {args.dataset}.")
     if args.predictions is not None and args.samples > 1:
         raise LotusError("--samples needs a model: saved predictions have no uncertainty to score.")
+    if args.area is not None and (args.task, args.dataset) != ("depth", "kitti"):
+        raise LotusError("--area is for KITTI's depth alone: leave it out.")
     benchmark = _open(args)
     if not args.quiet:
         print(benchmark.report)
@@ -77,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     source, described = _source(args, benchmark)
     settings = {"task": args.task, "dataset": args.dataset, "data": str(args.data.resolve())}
     settings |= {"split": str(args.split.resolve()) if args.split else ""}
-    settings |= {"frames": len(benchmark), "area": args.area if args.dataset == "kitti" else "", **described}
+    settings |= {"frames": len(benchmark), "area": _area(args) if args.dataset == "kitti" else "", **described}
     with progress_bar(args.quiet) as progress:
         result = evaluate(
             benchmark,
@@ -104,14 +108,21 @@ def _open(args: argparse.Namespace) -> DepthBenchmark | NormalBenchmark:
     from ..evaluation.normal_benchmarks import NormalBenchmark
 
     if args.task == "depth":
-        return DepthBenchmark(args.dataset, args.data, args.split, area=args.area, allow_missing=args.allow_missing)
+        area, allow = _area(args), args.allow_missing
+        return DepthBenchmark(args.dataset, args.data, args.split, area=area, allow_missing=allow)
     return NormalBenchmark(args.dataset, args.data, args.split, allow_missing=args.allow_missing)
+
+
+def _area(args: argparse.Namespace) -> Area:
+    area: Area = args.area or "garg"
+    return area
 
 
 def _source(
     args: argparse.Namespace, benchmark: DepthBenchmark | NormalBenchmark
 ) -> tuple[PredictionSource, dict[str, Any]]:
     """Where predictions come from, and what of it decides the figures."""
+    from ..checkpoints.identity import identify
     from ..evaluation.predictions import ModelPredictions, SavedPredictions
 
     if args.predictions is not None:
@@ -133,8 +144,14 @@ def _source(
     if resolution is None:  # the paper's protocol for models of its size; smaller ones see what they were trained on
         paper = model.info.resolution == RELEASED_RESOLUTION
         resolution = benchmark.resolution if paper else model.info.resolution
-    described = {
-        "model": args.model or DEFAULT_MODELS[args.task],
+    described: dict[str, Any] = {"space": model.info.space}
+    for part, name in (
+        ("model", args.model or DEFAULT_MODELS[args.task]),
+        ("vae", args.vae),
+        ("text_encoder", args.text_encoder),
+    ):
+        described[part], described[f"{part}_fingerprint"] = identify(name) if name else (None, None)
+    described |= {
         "resolution": resolution,
         "seed": args.seed,
         "samples": args.samples,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,7 @@ class Predictors:
             if kind not in needed:
                 raise LotusError(f"{name} predicts {kind}, which {' and '.join(self.maps)} does not use: leave it out.")
         loaded = {kind: given[kind][1] if kind in given else get(DEFAULT_MODELS[kind], args, ()) for kind in needed}
+        check_space(loaded, args.space)
         if "uncertainty" in self.maps:
             _check_samples(loaded[self.kind_of["uncertainty"]], "--task" if hasattr(args, "task") else "--uncertainty")
         from ..predict import LotusPredictor
@@ -192,26 +193,45 @@ class Predictors:
 
 
 def load_for_maps(
-    name: str, args: argparse.Namespace, maps: Sequence[str], progress: Progress | None = None
+    name: str,
+    args: argparse.Namespace,
+    maps: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    fold: bool = True,
+    dtype: str | None = None,
 ) -> LotusModel:
-    """Load a model; `maps` decides the task of one that does not say it. Raises LotusError.
+    """Load a model; `maps` decides the task of one that does not say it, `args.space` the space of its depth.
 
-    progress: of a download.
+    progress: of a download. fold: `load_model`'s. dtype: in place of `args.dtype`. Raises LotusError.
     """
     from ..checkpoints import load_model
-    from ..checkpoints.load import needs_telling
+    from ..checkpoints.load import stated_task
+    from ..checkpoints.meaning import MisnamedError
     from ..checkpoints.registry import embedded
 
-    hints: dict[str, Any] = {}
-    if needs_telling(name):
-        kinds = {"depth"} if args.space else set(maps) & DEFAULT_MODELS.keys()
-        hints = {"task": kinds.pop() if len(kinds) == 1 else None, "space": args.space}
+    stated = stated_task(name)
+    kinds = {"depth"} if args.space else set(maps) & DEFAULT_MODELS.keys()
+    told = {"task": kinds.pop() if len(kinds) == 1 else None, "space": args.space}
+    # Which maps are wanted does not change what a model is, and the space is not meant for normals beside the depth.
+    added = told if stated is None else {"space": args.space if stated == "depth" else None}
+    options: dict[str, Any] = {"fast_decoder": args.fast_decoder, "fold": fold, "offload": args.offload}
+    options["progress"] = progress or silent
     if name not in embedded():  # those are whole; the options are for the models that the user named
-        hints |= {option: getattr(args, option, None) for option in ("vae", "text_encoder")}
-    hints["progress"] = progress or silent
-    return load_model(
-        name, args.device, args.dtype, fast_decoder=args.fast_decoder, fold=True, offload=args.offload, **hints
-    )
+        options |= {option: getattr(args, option, None) for option in ("vae", "text_encoder")}
+    load = partial(load_model, name, args.device, dtype or args.dtype, **options)
+    try:
+        return load(**added)
+    except MisnamedError:
+        if told["task"] is None:
+            raise
+        return load(**told)
+
+
+def check_space(tasks: Collection[str], space: str | None) -> None:
+    """Raise LotusError for a --space where no model of these tasks predicts depth."""
+    if space is not None and "depth" not in tasks:
+        raise LotusError("--space says what depth means, but none is predicted here: leave it out.")
 
 
 def _kind_of(map_: str, maps: tuple[str, ...], given: list[str]) -> str:
