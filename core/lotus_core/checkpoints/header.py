@@ -45,10 +45,6 @@ class Header:
     data_begin: int
 
     @property
-    def tensor_bytes(self) -> int:
-        return sum(entry.end - entry.begin for entry in self.tensors.values())
-
-    @property
     def channels_last(self) -> bool:
         """Whether the file holds kernels in the order in which a folded model wants them."""
         return self.metadata.get(KERNELS) == CHANNELS_LAST

@@ -12,7 +12,7 @@ from ..errors import LotusError
 from ..progress import Progress, part
 from .console import progress_bar, table
 from .options import add_fast_options, add_model_options, add_quiet, add_tile, whole
-from .predictors import DEFAULT_MODELS, load_for_maps
+from .predictors import DEFAULT_MODELS, check_space, load_for_maps
 
 if TYPE_CHECKING:
     import torch
@@ -29,15 +29,20 @@ def add(commands: Any) -> None:
         "bench",
         help="time, memory and arithmetic of a prediction on this machine",
         description="Time, peak memory, floating-point operations and their share of the measured matrix-product peak"
-        " of a prediction: exact; with --fast-decoder; in tiles with --tile; and with --plain as diffusers builds the"
-        " networks, in the precision of the original code. The comparison with other methods is benchmarks/compare.py.",
+        " of a prediction: exact; with --fast-decoder; in tiles with --tile; and with --plain as the original code"
+        " computes it. The comparison with other methods is benchmarks/compare.py.",
     )
     parser.add_argument("--model", metavar="M", help="name, file, folder or hub id (default: the embedded depth model)")
     parser.add_argument(
         "--sizes", type=whole(64), nargs="+", metavar="N", help="edges of square images (default: the checkpoint's own)"
     )
     parser.add_argument("--rounds", type=whole(1), default=2, metavar="N", help="timed rounds (default: %(default)s)")
-    parser.add_argument("--plain", action="store_true", help="also the networks as diffusers builds them")
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="also the original code's computation: diffusers' networks one after the other, the image in one piece;"
+        " float16 on CUDA, elsewhere float32, under autocast to bfloat16 where --dtype auto would take that on a CPU",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="add the table to a Markdown file")
     parser.add_argument("--task", choices=("depth", "normal"), help="of a model that does not say it")
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
@@ -56,10 +61,9 @@ def run(args: argparse.Namespace) -> None:
     if args.res is not None:
         raise LotusError("The sizes that are measured are named by --sizes: leave out --res.")
     with progress_bar(args.quiet) as progress:
-        wanted = [args.task] if args.task else []
-        model = load_for_maps(args.model or DEFAULT_MODELS[args.task or "depth"], args, wanted)
+        model = _load(args)
         device, dtype = device_of(model), next(model.unet.parameters()).dtype
-        reference = _plain(args, device, wanted) if args.plain else None
+        reference = _plain(args, device) if args.plain else None
         peak = matmul_peak(device, dtype)
         rows: list[tuple[str, ...]] = [HEADING]
         sizes = args.sizes or [model.info.resolution]
@@ -74,13 +78,21 @@ def run(args: argparse.Namespace) -> None:
             file.write(f"{words}\n\n" + "\n".join(lines) + "\n\n")
 
 
-def _plain(args: argparse.Namespace, device: torch.device, wanted: list[str]) -> LotusModel:
-    """The model not folded: float16 on CUDA, else float32, as the original code runs it."""
-    from ..checkpoints import load_model
-
+def _load(args: argparse.Namespace, fold: bool = True) -> LotusModel:
     name = args.model or DEFAULT_MODELS[args.task or "depth"]
-    hints = {"task": wanted[0] if wanted else None, "space": args.space} if args.task else {}
-    return load_model(name, device, "float16" if device.type == "cuda" else "float32", **hints)
+    model = load_for_maps(name, args, [args.task] if args.task else [], fold=fold)
+    if args.task not in (None, model.info.task):
+        raise LotusError(f"{name} predicts {model.info.task}, not the --task {args.task}: leave --task out.")
+    check_space([model.info.task], args.space)
+    return model
+
+
+def _plain(args: argparse.Namespace, device: torch.device) -> LotusModel:
+    """The model as the original code has it: neither folded nor offloaded, in its precision."""
+    from ..plain import plain_dtype
+
+    its_own = {"dtype": plain_dtype(device), "offload": False, "fast_decoder": None}
+    return _load(argparse.Namespace(**{**vars(args), **its_own}), fold=False)
 
 
 def _costs(
@@ -89,6 +101,7 @@ def _costs(
     """Of every way to predict an image of size×size pixels."""
     from ..measure import measure
     from ..model import device_of
+    from ..plain import plain_autocast, plain_map
     from ..predict import LotusPredictor
 
     photo = _photo(size)
@@ -97,8 +110,9 @@ def _costs(
     make = getattr(predictor, model.info.task)
     calls: dict[str, Callable[[], object]] = {}
     if plain is not None:
-        name = "plain, float16" if device_of(plain).type == "cuda" else "plain, float32"
-        calls[name] = partial(getattr(LotusPredictor(plain), model.info.task), photo, resolution=0)
+        dtype = str(next(plain.unet.parameters()).dtype).removeprefix("torch.")
+        name = "autocast to bfloat16" if plain_autocast(plain) else dtype
+        calls[f"plain, {name}"] = partial(plain_map, plain, photo)
     calls["exact"] = partial(make, photo, resolution=0)
     if args.fast_decoder:
         calls["fast decoder"] = partial(make, photo, resolution=0, decoder="fast")

@@ -199,11 +199,10 @@ def load_for_maps(
     progress: Progress | None = None,
     *,
     fold: bool = True,
-    dtype: str | None = None,
 ) -> LotusModel:
     """Load a model; `maps` decides the task of one that does not say it, `args.space` the space of its depth.
 
-    progress: of a download. fold: `load_model`'s. dtype: in place of `args.dtype`. Raises LotusError.
+    progress: of a download. fold: `load_model`'s. Raises LotusError.
     """
     from ..checkpoints import load_model
     from ..checkpoints.load import stated_task
@@ -219,7 +218,7 @@ def load_for_maps(
     options["progress"] = progress or silent
     if name not in embedded():  # those are whole; the options are for the models that the user named
         options |= {option: getattr(args, option, None) for option in ("vae", "text_encoder")}
-    load = partial(load_model, name, args.device, dtype or args.dtype, **options)
+    load = partial(load_model, name, args.device, args.dtype, **options)
     try:
         return load(**added)
     except MisnamedError:

@@ -1,15 +1,14 @@
-"""What every benchmark gives: named samples with ground truth and the pixels to score."""
+"""What all benchmarks share: named samples with ground truth and the pixels to score, and split lists."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.reading import FrameReport, read_lines
+from ..data.reading import read_lines
 from ..errors import LotusError
 
 
@@ -27,29 +26,6 @@ class BenchmarkSample:
     image: NDArray[np.uint8]
     truth: NDArray[np.float32]
     mask: NDArray[np.bool_]
-
-
-class Benchmark(Protocol):
-    """A list of samples.
-
-    title:      what tables call it.
-    report:     which frames can be used, which files are missing.
-    without_truth: entries of the list that the protocol itself leaves out, because they have no ground truth.
-    resolution: longest edge at which the paper's protocol shows pictures to the network; 0 for their own size.
-    """
-
-    title: str
-    report: FrameReport
-    without_truth: int
-    resolution: int
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> BenchmarkSample: ...
-
-    def name_of(self, index: int) -> str:
-        """The name of a sample, without reading it."""
-        ...
 
 
 def read_entries(root: Path, split: Path | None, list_name: str, columns: int) -> list[list[str]]:

@@ -54,6 +54,12 @@ class DepthBenchmark:
     name: a key of `DEPTH_BENCHMARKS`. split: list file, None for the usual one inside the folder. area: which part of
     KITTI's pictures is scored. allow_missing: leave out entries whose files are missing (named in `report`).
 
+    Attributes:
+        title:      what tables call it.
+        report:     which frames can be used, which files are missing.
+        without_truth: entries of the list that the protocol itself leaves out, because they have no ground truth.
+        resolution: longest edge at which the paper's protocol shows pictures to the network; 0 for their own size.
+
     Raises:
         LotusError: an unknown name; the folder, the list or (unless allowed) a file is missing; while reading, a
             damaged file or sizes that do not fit.

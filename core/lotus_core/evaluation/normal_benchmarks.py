@@ -42,7 +42,7 @@ NORMAL_BENCHMARKS = {
 
 
 class NormalBenchmark:
-    """One normal benchmark in a folder; arguments and errors as `DepthBenchmark`."""
+    """One normal benchmark in a folder; arguments, attributes and errors as `DepthBenchmark`."""
 
     resolution = 0
     without_truth = 0
