@@ -283,7 +283,9 @@ def _options(settings: LotusSettings) -> dict[str, Any]:
         options["seed"] = settings.seed
     if settings.use_uncertainty:
         options["samples"] = settings.samples
-    device = preferences().device
-    if device not in ("", "auto"):
-        options["device"] = device
+    chosen = preferences()
+    if chosen.device not in ("", "auto"):
+        options["device"] = chosen.device
+    if chosen.offload:
+        options["offload"] = True
     return options

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from .backends.environment import available_builds, default_build, environment_state
 from .names import PACKAGE
@@ -66,6 +66,12 @@ class LotusPreferences(bpy.types.AddonPreferences):
     device: StringProperty(
         name="Device", description="What the worker computes on: auto, cpu, cuda, cuda:1, mps", default="auto"
     )
+    offload: BoolProperty(
+        name="Offload",
+        description="For graphics cards that cannot hold the model: it stays in main memory, and a layer at a time"
+        " moves to the card, which takes longer",
+        default=False,
+    )
     comfyui_url: StringProperty(
         name="Address", description="Of the ComfyUI server", default="http://127.0.0.1:8188", update=_changed
     )
@@ -94,6 +100,7 @@ class LotusPreferences(bpy.types.AddonPreferences):
     def _draw_worker(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.prop(self, "python")
         layout.prop(self, "device")
+        layout.prop(self, "offload")
         if self.python:
             layout.operator("lotus.check_backend")
             return

@@ -36,7 +36,8 @@ def bpy(blender: ModuleType) -> Iterator[Any]:
     """An empty file, and the worker as backend on this very Python. A worker stays warm from test to test."""
     blender.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     preferences = blender.context.preferences.addons[MODULE].preferences
-    wanted = {"backend": "WORKER", "python": sys.executable, "device": "cpu", "place": "PACKED", "map_format": ".exr"}
+    wanted = {"backend": "WORKER", "python": sys.executable, "device": "cpu", "offload": False}
+    wanted |= {"place": "PACKED", "map_format": ".exr"}
     for name, value in wanted.items():
         if getattr(preferences, name) != value:  # setting it stops the worker
             setattr(preferences, name, value)

@@ -65,6 +65,21 @@ def test_the_maps_are_those_of_the_model_in_floats_beside_the_blend(bpy: Any, tm
     assert photo.lotus.depth.lotus.model == "lotus-tiny-depth-g"
 
 
+def test_a_card_that_cannot_hold_the_model_gets_a_layer_at_a_time(bpy: Any, tmp_path: Path) -> None:
+    bpy.ops.lotus.open_photo(filepath=str(photo_file(tmp_path)))
+    settings(bpy)
+    run = begin(bpy)
+    drive()
+    assert "--offload" not in run._prediction.record["command"]
+    depth = part("images").depth_of(bpy.context.scene.lotus.image)
+    preferences(bpy).offload = True
+    run = begin(bpy)
+    drive()
+    assert run.state == "done"
+    assert "--offload" in run._prediction.record["command"]
+    np.testing.assert_allclose(part("images").depth_of(bpy.context.scene.lotus.image).values, depth.values, atol=1e-5)
+
+
 def test_maps_are_in_the_blend_when_it_is_opened_again(bpy: Any, tmp_path: Path) -> None:
     """Packed: while the .blend has no file, and where the user wants it so."""
     preferences(bpy).place = "BESIDE"

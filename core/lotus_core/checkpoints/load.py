@@ -127,7 +127,8 @@ def _no_room(name: str, device: torch.device) -> str:
         return f"There is not enough memory for the weights of {name}: close other programs, or use a half precision."
     return (
         f"There is not enough memory on {device} for the weights of {name}: leave them in main memory (--offload,"
-        " load_model(offload=True)), close what else uses the GPU, or compute on the CPU (--device cpu)."
+        " load_model(offload=True), Offload in Blender's preferences), close what else uses the GPU, or compute on the"
+        " CPU (--device cpu)."
     )
 
 

@@ -90,7 +90,8 @@ def _prediction(options: dict[str, Any]) -> dict[str, Any]:
 def _loading(options: dict[str, Any]) -> dict[str, Any]:
     """The inputs of the loader."""
     inputs = {}
-    options.pop("device", None)  # the server's business
+    for name in ("device", "offload"):
+        options.pop(name, None)  # the server's business
     dtype = options.pop("dtype", "auto")
     if dtype != "auto":
         inputs["precision"] = PRECISIONS.get(dtype, dtype)
