@@ -35,7 +35,8 @@ def settle_info(
         if task is None and "task" not in stated:
             raise MisnamedError(
                 f"{place} is named like a Lotus-{known.variant.upper()} and holds a Lotus-{variant.upper()}, so its"
-                " name cannot be trusted: pass --task, and --space for depth (task= and space= in Python)."
+                " name cannot be trusted: pass --task, and --space for depth (task= and space= in Python, the choice"
+                " predicts in ComfyUI)."
             )
         known = None
     task = task or stated.get("task") or (known.task if known else None)
