@@ -32,15 +32,24 @@ def measured() -> tuple[Rows, np.ndarray]:
 
 def test_they_take_at_most_30_mb_together() -> None:
     files = sorted(WEIGHTS.glob("*.safetensors"))
-    assert [f.stem for f in files] == ["lotus-tiny-depth-g", "lotus-tiny-normal-g"]
+    assert [f.stem for f in files] == [f"lotus-tiny-{kind}" for kind in ("depth-d", "depth-g", "normal-d", "normal-g")]
     assert sum(f.stat().st_size for f in files) <= 30e6
 
 
 def test_their_training_is_on_record() -> None:
-    for name in ("lotus-tiny-depth-g", "lotus-tiny-normal-g"):
+    for name in lotus.list_models():
         model = lotus.load_model(name)
-        assert model.variant == "g"
+        assert model.variant == name[-1]
         assert {"config", "seed", "steps", "hours", "hardware"} <= set(model.info.training)
+
+
+def test_lotus_d_answers_every_seed_alike_and_much_like_lotus_g() -> None:
+    scene = SyntheticScenes(1, 192, 256, HELD_OUT_SEED, kinds=FIRST_KINDS)[0]
+    photo = ((scene.image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    g, d = (lotus.LotusPredictor(lotus.load_model(f"lotus-tiny-depth-{variant}")) for variant in "gd")
+    first, second = (d.depth(photo, seed=seed).values for seed in (0, 1))
+    assert np.array_equal(first, second)
+    assert np.corrcoef(first.ravel(), g.depth(photo, seed=0).values.ravel())[0, 1] > 0.9
 
 
 def test_depth_beats_the_best_vertical_ramp_clearly(measured: tuple[Rows, np.ndarray]) -> None:

@@ -34,7 +34,8 @@ def test_the_wheel_holds_every_module_the_weights_and_the_photo(wheel: Path) -> 
     roots = [(ROOT / "core", "lotus_core"), (ROOT, "comfyui_lotus"), (ROOT, "blender_lotus")]
     modules = {str(path.relative_to(root)) for root, name in roots for path in (root / name).rglob("*.py")}
     assert modules <= inside
-    data = {"weights/lotus-tiny-depth-g.safetensors", "weights/lotus-tiny-normal-g.safetensors", "assets/coffee.jpg"}
+    names = [f"lotus-tiny-{task}-{variant}" for task in ("depth", "normal") for variant in "gd"]
+    data = {*(f"weights/{name}.safetensors" for name in names), "assets/coffee.jpg"}
     assert {f"lotus_core/{name}" for name in data} <= inside
     assert "lotus_core/assets/LICENSE.txt" in inside
     assert {name.split("/")[0] for name in inside if ".dist-info/" not in name} == {name for _, name in roots}
