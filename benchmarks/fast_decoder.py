@@ -1,6 +1,6 @@
 """What the embedded fast decoder costs in quality: PSNR of its maps against the exact decoder's, in dB.
 
-    python -m benchmarks.fast_decoder [--count 20]    # the bundled photo, and made scenes that training has not seen
+    python -m benchmarks.fast_decoder [--count 20] [--report FILE]    # the bundled photo, and scenes no training saw
 
 Maps of the embedded checkpoints at 256 pixels, whole pictures, over the range of the map: depth in [0, 1], normals in
 [−1, 1] (`lotus_core.fast_decoder.decoder_psnr`). `lotus predict --fast-decoder` writes the same for the photo at hand,
@@ -28,12 +28,13 @@ PHOTO = Path(lotus.__file__).parent / "assets" / "coffee.jpg"
 
 @torch.no_grad()
 def main(argv: list[str] | None = None) -> None:
-    """Print a Markdown table."""
+    """Command line of the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20, help="made scenes")
+    parser.add_argument("--report", type=Path, help="Markdown file to write")
     a = parser.parse_args(argv)
     scenes = SyntheticScenes(a.count, SIZE * 3 // 4, SIZE, HELD_OUT_SEED)
-    print(f"| | bundled photo | {a.count} scenes, mean | least |\n|---|---|---|---|")
+    rows = [f"| | bundled photo | {a.count} scenes, mean | least |", "|---|---|---|---|"]
     for name in ("lotus-tiny-depth-g", "lotus-tiny-normal-g"):
         model = lotus.load_model(name, fast_decoder=DECODER, fold=True)
         predictor = lotus.LotusPredictor(model)
@@ -44,7 +45,16 @@ def main(argv: list[str] | None = None) -> None:
 
         found = [psnr((scenes[index].image.permute(1, 2, 0).numpy() + 1) / 2) for index in range(a.count)]
         cells = (f"{value:.1f} dB" for value in (psnr(PHOTO), float(np.mean(found)), min(found)))
-        print(f"| {model.info.task} | {' | '.join(cells)} |", flush=True)
+        rows.append(f"| {model.info.task} | {' | '.join(cells)} |")
+    table = "\n".join(rows)
+    print(table)
+    if a.report:
+        words = (
+            "PSNR of the maps by the embedded fast decoder against the exact decoder's, whole pictures of 256 pixels."
+        )
+        command = f"`python -m benchmarks.fast_decoder --count {a.count}`"
+        text = f"# What the fast decoder costs in quality\n\n{words} {command}\n\n{table}\n"
+        a.report.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +28,8 @@ def average(models: Sequence[str], shares: Sequence[float] | None = None) -> Lot
     """A model whose U-Net and empty prompt are the mean of those of `models` (names, files or folders), float32.
 
     shares: one for each model, ≥ 0, of any sum; None: equal ones. The autoencoder, which must be the same in all, and
-    name, space and resolution are the first's; `info.training` has its record and the parts of the mean.
+    name, space and resolution are the first's. `info.training` has `mean_of`: name, share and record of each part, and
+    no config, steps or hours of its own.
 
     Raises LotusError where the models differ in more than the U-Net's numbers, or the shares do not fit.
     """
@@ -42,17 +44,23 @@ def average(models: Sequence[str], shares: Sequence[float] | None = None) -> Lot
     first = load_model(models[0], "cpu", torch.float32)
     total = {name: tensor * parts[0] for name, tensor in first.unet.state_dict().items()}
     prompt = first.prompt_embeds * parts[0]
+    record = [_record(first, models[0], parts[0])]
     for name, part in zip(models[1:], parts[1:], strict=True):
         other = load_model(name, "cpu", torch.float32)
         _check_alike(first, other, models[0], name)
         for key, tensor in other.unet.state_dict().items():
             total[key] += part * tensor
         prompt += part * other.prompt_embeds
+        record.append(_record(other, name, part))
     first.unet.load_state_dict(total)
     first.prompt_embeds = prompt
-    record = [{"model": name, "share": part} for name, part in zip(models, parts, strict=True)]
-    first.info = replace(first.info, training={**first.info.training, "mean_of": record})
+    first.info = replace(first.info, training={"mean_of": record})
     return first
+
+
+def _record(model: LotusModel, place: str, share: float) -> dict[str, Any]:
+    # The last part of where it lies: whole paths are nobody else's business.
+    return {"model": Path(place).name, "share": share, "training": model.info.training}
 
 
 def _check_alike(first: LotusModel, other: LotusModel, name: str, other_name: str) -> None:
