@@ -1,15 +1,40 @@
 #!/usr/bin/env bash
-# The embedded checkpoints from nothing: scenes, autoencoder, then the stages of depth and normals.
+# The embedded checkpoints from nothing: scenes, autoencoder, the stages of depth and normals, the fast decoder.
 # Every step resumes where it stopped. Run it in the repository's root with lotus-geometry[train] installed.
 set -euo pipefail
 scenes="python -m lotus_core.data.cache"
-first="--kinds room,tabletop,street,hills"
-$scenes runs/scenes/small --count 7250 --height 96 --width 128 --seed 1 $first
-$scenes runs/scenes/large --count 2750 --height 192 --width 256 --seed 2 $first
-$scenes runs/scenes/held-out --count 64 --height 192 --width 256 --seed 3 $first
+first=room,tabletop,street,hills
+$scenes runs/scenes/small --count 7250 --height 96 --width 128 --seed 1 --kinds $first
+$scenes runs/scenes/large --count 2750 --height 192 --width 256 --seed 2 --kinds $first
+$scenes runs/scenes/held-out --count 64 --height 192 --width 256 --seed 3 --kinds $first
 lotus train configs/tiny-autoencoder.toml --resume
+
+# First generation.
 for stage in 1 2 3 4 5; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
 for stage in 1 2 3; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
-cp runs/tiny-depth-g-5/lotus-tiny-depth-g.safetensors runs/tiny-normal-g-3/lotus-tiny-normal-g.safetensors \
-  core/lotus_core/weights/
+
+# Second: five more kinds of scenes, portrait and wide pictures.
+$scenes runs/scenes/more --count 3250 --height 192 --width 256 --seed 102 --kinds $first
+$scenes runs/scenes/rich --count 750 --height 192 --width 256 --seed 103 --kinds figures,clutter,thin,alley,forest
+$scenes runs/scenes/tall --count 500 --height 256 --width 192 --seed 104
+$scenes runs/scenes/wide --count 250 --height 144 --width 256 --seed 105
+for stage in 6 7 8 9; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
+for stage in 4 5 6; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
+
+# Third: from the mean of both, with more rooms and roads.
+$scenes runs/scenes/indoor --count 900 --height 192 --width 256 --seed 106 --kinds room,tabletop,clutter
+$scenes runs/scenes/road --count 700 --height 80 --width 256 --seed 107 --kinds street,alley
+mean="python -m lotus_core.training.average"
+$mean runs/tiny-depth-mean.safetensors runs/tiny-depth-g-{5,9}/lotus-tiny-depth-g.safetensors
+$mean runs/tiny-normal-mean.safetensors runs/tiny-normal-g-{3,6}/lotus-tiny-normal-g.safetensors
+lotus train configs/tiny-depth-g-10.toml --resume
+lotus train configs/tiny-normal-g-7.toml --resume
+for task in depth normal; do lotus train "configs/tiny-$task-d.toml" --resume; done
+$scenes runs/scenes/decoder --count 400 --height 96 --width 128 --seed 4
+lotus train configs/tiny-decoder.toml --resume
+
+for run in depth-g-10 normal-g-7 depth-d normal-d; do
+  name=lotus-tiny-${run%-[0-9]*}
+  lotus convert "runs/tiny-$run/$name.safetensors" "core/lotus_core/weights/$name.safetensors" --dtype int8
+done
 python -m benchmarks.tiny
