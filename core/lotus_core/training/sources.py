@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
+from ..data.photometric import Varied
 from ..data.sample import Sample, flip
 from ..errors import LotusError
 from .annotation import annotation, annotation_mask, annotation_weight
@@ -39,10 +40,10 @@ def open_source(config: SourceConfig) -> SampleSource:
     module, name = _CLASSES[config.name]
     cls: Callable[..., Any] = getattr(importlib.import_module(f"lotus_core.data.{module}"), name)
     parameters = inspect.signature(cls).parameters
-    arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in config.args.items()}
+    arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in config.args.items() if key != "vary"}
     for key in arguments:
         if key not in parameters:
-            near = difflib.get_close_matches(key, [*parameters, "probability", "path"], n=1)
+            near = difflib.get_close_matches(key, [*parameters, "probability", "path", "vary"], n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(parameters)}."
             raise LotusError(f'The data source "{config.name}" has no argument {key}; {hint}')
     if config.path:
@@ -53,7 +54,10 @@ def open_source(config: SourceConfig) -> SampleSource:
         raise LotusError(f'The data source "{config.name}" is not set up fully: {error}.') from error
     if len(source) == 0:
         raise LotusError(f'The data source "{config.name}" {config.path} holds no samples.')
-    return source
+    seed = config.args.get("vary", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise LotusError(f"vary is the seed of a source's variations, a whole number; 0 for none. It is {seed!r}.")
+    return Varied(source, seed) if seed else source
 
 
 class SampleItems(Dataset[dict[str, Any]]):
