@@ -5,7 +5,8 @@
 
 All networks have the released sizes and random weights (`benchmarks.methods`). On a CPU, seconds are CPU seconds of one
 thread, which other work on a shared machine disturbs least, and the matrix peak is that of one thread; on CUDA they are
-wall-clock seconds. Peak memory is the process's on a CPU, so only the first method of a call gets one. Marigold's 50
+wall-clock seconds. Peak memory is the process's on a CPU, so only the first method of a call gets one: those below come
+from a call for each method. Tiles only matter above their own size. Marigold's 50
 steps × 10 are derived from the times of its encoder, one step, its decoder and its ensembling, each measured: a whole
 run takes about an hour at 512×512. `--plot` needs `pip install ".[bench]"`.
 """

@@ -43,7 +43,7 @@ ORDER = (
 # Plots and pictures of docs/pictures that belong to a report.
 PICTURES = {
     "tiny": (
-        ("embedded-held-out.jpg", "Held-out scenes: picture, disparity, predicted; picture, normals, predicted"),
+        ("embedded-held-out.jpg", "A held-out scene of each kind: picture, disparity, predicted, normals, predicted"),
         ("embedded-failures.jpg", "The worst held-out scenes, and photos seen otherwise than their mirror images"),
     ),
     "reconstruction": (("reconstruction.jpg", "Photo, autoencoder alone, U-Net under s_x, depth under s_y"),),

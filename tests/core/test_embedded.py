@@ -13,6 +13,7 @@ import pytest
 
 import lotus_core as lotus
 from benchmarks.tiny import Rows, evaluate
+from lotus_core.checkpoints import list_models
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.compose import FIRST_KINDS
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
@@ -37,7 +38,7 @@ def test_they_take_at_most_30_mb_together() -> None:
 
 
 def test_their_training_is_on_record() -> None:
-    for name in lotus.list_models():
+    for name in list_models():
         model = lotus.load_model(name)
         assert model.variant == name[-1]
         assert {"config", "seed", "steps", "hours", "hardware"} <= set(model.info.training)

@@ -8,19 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
-from .sample import Sample
+from .sample import Sample, SampleSource
 
 
-class Varied(Dataset[Sample]):
+class Varied:
     """A source whose pictures are varied, each always in the same way; depth, normals and masks stay as they are."""
 
-    def __init__(self, source: Dataset[Sample], seed: int) -> None:
+    def __init__(self, source: SampleSource, seed: int) -> None:
         self.source, self.seed = source, seed
 
     def __len__(self) -> int:
-        return len(self.source)  # type: ignore[arg-type]
+        return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.source[index]

@@ -1,8 +1,9 @@
-"""The one type that every training data set yields."""
+"""The one type that every training data set yields, and what such a data set is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 
@@ -26,6 +27,14 @@ class Sample:
     valid: torch.Tensor
     sky: torch.Tensor
     focal_px: float
+
+
+class SampleSource(Protocol):
+    """A map-style data set of samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
 
 
 def flip(sample: Sample) -> Sample:

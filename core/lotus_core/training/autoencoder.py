@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
 from torch.utils.data import Dataset
 
-from ..data.sample import flip
+from ..data.sample import SampleSource, flip
 from ..errors import LotusError
 from ..model import latent_factor
 from .annotation import annotation
@@ -23,7 +23,7 @@ from .config import AutoencoderLossConfig, AutoencoderRunConfig
 from .loop import TrainingLoop, make_accelerator
 from .order import Draw, derive, noise, uniform
 from .pictures import save_contact_sheet
-from .sources import SampleSource, batches_from, open_source
+from .sources import batches_from, open_source
 
 Kind = Literal["image", "depth", "normal"]
 KINDS: tuple[Kind, ...] = ("image", "depth", "normal")

@@ -12,6 +12,7 @@ from diffusers import AutoencoderTiny
 from torch import nn
 
 from ..checkpoints.writing import write_tensors
+from ..data.sample import SampleSource
 from ..decoding import decode_latents
 from ..errors import LotusError
 from ..fast_decoder import load_fast_decoder
@@ -22,7 +23,7 @@ from .config import DecoderRunConfig
 from .loop import TrainingLoop, make_accelerator
 from .order import derive, noise
 from .pictures import save_contact_sheet
-from .sources import SampleSource, batches_from, open_source
+from .sources import batches_from, open_source
 
 SHEET_ROWS = 4
 

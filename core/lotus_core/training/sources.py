@@ -6,14 +6,14 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from ..data.photometric import Varied
-from ..data.sample import Sample, flip
+from ..data.sample import SampleSource, flip
 from ..errors import LotusError
 from .annotation import annotation, annotation_mask, annotation_weight
 from .config import AnyRunConfig, SourceConfig
@@ -25,14 +25,6 @@ _CLASSES = {
     "hypersim": ("hypersim", "Hypersim"),
     "vkitti": ("vkitti", "VirtualKitti"),
 }
-
-
-class SampleSource(Protocol):
-    """A map-style data set of samples."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Sample: ...
 
 
 def open_source(config: SourceConfig) -> SampleSource:

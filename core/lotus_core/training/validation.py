@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from ..data.sample import Sample
+from ..data.sample import Sample, SampleSource
 from ..evaluation.alignment import aligned_depth
 from ..evaluation.metrics import depth_metrics, normal_metrics
 from ..model import LotusModel
@@ -20,7 +20,6 @@ from .latents import encode_batch
 from .loss import masked_mse, training_timesteps
 from .order import noise
 from .pictures import save_contact_sheet
-from .sources import SampleSource
 
 SHEET_ROWS = 8
 MAX_INFERENCE_STEPS = 50
