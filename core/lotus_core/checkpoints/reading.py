@@ -152,14 +152,10 @@ def _tensor(
     order = torch.channels_last if kernel and channels_last else torch.contiguous_format
     result = torch.empty(shape, dtype=dtype, device=device, memory_format=order)
     rows = max(1, CHUNK * len(found) // (entry.end - entry.begin)) if shape else 1
-    done = place
     for part, target in zip(found.split(rows), result.split(rows), strict=True) if shape else [(found, result)]:
         _check_finite(part, dtype, name, header)
         target.copy_(part)
-        # From the start, because a page that two parts share is only given up with the later one.
-        done += part.numel() * part.element_size()
-        data.forget(max(place, done - 2 * CHUNK), done)
-    data.forget(place, done)
+    data.forget(place, place + entry.end - entry.begin)
     return result
 
 
