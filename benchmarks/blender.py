@@ -107,13 +107,14 @@ def match(bpy: Any, folder: Path, scenes: int, height: int, width: int) -> int:
     """Prints a table: the least and the mean likeness of all scenes."""
     from PIL import Image
 
+    from lotus_core.data.sample import to_bytes
     from lotus_core.data.synthetic import SyntheticScenes
 
     data = SyntheticScenes(count=scenes, height=height, width=width, seed=SEED)
     found: dict[tuple[str, str, str], list[float]] = {}
     for number in range(scenes):
         sample = data[number]
-        pixels = np.rint(127.5 * (sample.image.numpy().transpose(1, 2, 0) + 1)).astype(np.uint8)
+        pixels = to_bytes(sample.image)
         path = folder / f"scene{number}.png"
         Image.fromarray(pixels).save(path)
         for source, view in (("true", true_maps), ("predicted", predicted_maps)):

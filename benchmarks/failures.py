@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 import lotus_core as lotus
 from benchmarks.tiny import MIN_VALID, NEAR_M
+from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.data.synthetic.render import FAR_M
@@ -81,7 +81,7 @@ def scene_failures(
         mask = sample.valid.numpy()
         if mask.mean() < MIN_VALID:
             continue
-        photo = ((sample.image + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        photo = to_bytes(sample.image)
         true, found = sample.depth.numpy(), depth.depth(photo, seed=index)
         aligned = aligned_depth(found.values, found.space, true, mask, NEAR_M, FAR_M)
         score = depth_metrics(aligned, true, mask)["abs_rel"]

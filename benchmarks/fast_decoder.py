@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 import lotus_core as lotus
+from benchmarks.heading import heading
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.fast_decoder import decoder_psnr
@@ -49,12 +50,11 @@ def main(argv: list[str] | None = None) -> None:
     table = "\n".join(rows)
     print(table)
     if a.report:
+        title = heading(parser, a, "benchmarks.fast_decoder", "What the fast decoder costs in quality")
         words = (
             "PSNR of the maps by the embedded fast decoder against the exact decoder's, whole pictures of 256 pixels."
         )
-        command = f"`python -m benchmarks.fast_decoder --count {a.count}`"
-        text = f"# What the fast decoder costs in quality\n\n{words} {command}\n\n{table}\n"
-        a.report.write_text(text, encoding="utf-8")
+        a.report.write_text(f"{title}{words}\n\n{table}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import lotus_core as lotus
 from benchmarks.sheets import save_sheet
+from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.compose import KINDS
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
@@ -33,18 +33,12 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for kind in KINDS:
         scene = SyntheticScenes(1, 192, 256, HELD_OUT_SEED, kinds=(kind,))[0]
-        photo = _bytes(scene.image)
+        photo = to_bytes(scene.image)
         seen = (np.clip(depth.depth(photo, seed=0).values, 0, 1)[..., None].repeat(3, 2) * 255).astype(np.uint8)
         true = annotation(scene, "depth", "disparity")
-        facing = (normals.normal(photo, seed=0), Normals(scene.normals.permute(1, 2, 0).numpy(), "lotus"))
-        surfaces = [one.preview() for one in facing]
-        rows.append([photo, _bytes(true), seen, surfaces[1], surfaces[0]])
+        facing = Normals(scene.normals.permute(1, 2, 0).numpy()).preview()
+        rows.append([photo, to_bytes(true), seen, facing, normals.normal(photo, seed=0).preview()])
     save_sheet(CAPTIONS, rows, a.out, 150)
-
-
-def _bytes(image: torch.Tensor) -> np.ndarray:
-    """3×H×W in [−1, 1] → uint8 H×W×3."""
-    return ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 if __name__ == "__main__":

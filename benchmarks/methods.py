@@ -20,6 +20,7 @@ from benchmarks.full_size import SCHEDULER, random_autoencoder, random_unet
 from benchmarks.plain import compose, latent_noise
 from lotus_core.model import LotusModel
 from lotus_core.model_info import ModelInfo
+from lotus_core.plain import plain_dtype
 from lotus_core.precision import FULL_SIZE, auto_dtype
 from lotus_core.upsampling import fold_upsampling
 
@@ -56,7 +57,7 @@ def precision(device: torch.device) -> torch.dtype:
 
 def plain(device: torch.device) -> Method:
     """The original pipeline's computation by diffusers' networks."""
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    dtype = plain_dtype(device)
     unet, vae = (part.to(device, dtype) for part in (random_unet("g", "depth"), random_autoencoder()))
     prompt = PROMPT.to(device, dtype)
     autocast = device.type == "cpu" and precision(device) == torch.bfloat16

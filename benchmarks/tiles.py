@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import torch
 from scipy import ndimage
 
 import lotus_core as lotus
+from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.encoding import EncodedTiles
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         mask = sample.valid.numpy()
         if mask.mean() < MIN_VALID:
             continue
-        photo = ((sample.image + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        photo = to_bytes(sample.image)
         truth, normals = sample.depth.numpy(), sample.normals.permute(1, 2, 0).numpy()
         for name, tile in zip(rows, (None, a.tile), strict=True):
             encoded = depth.encode(photo, tile=a.tile)

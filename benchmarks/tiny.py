@@ -25,7 +25,7 @@ from tqdm import tqdm
 import lotus_core as lotus
 from benchmarks.baselines import best_direction, floor_and_wall, ramp_error
 from benchmarks.heading import heading
-from lotus_core.data.sample import Sample
+from lotus_core.data.sample import Sample, to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.compose import KINDS
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
@@ -95,7 +95,7 @@ def evaluate(
         if mask.mean() < MIN_VALID:
             left_out += 1
             continue
-        photo = ((sample.image + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        photo = to_bytes(sample.image)
         measures = dict(depth_measures(depth.depth(photo, seed=index), sample, mask))
         true_normals = sample.normals.permute(1, 2, 0).numpy()
         if samples and index % every == 0:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.sheets import save_sheet
 from lotus_core.checkpoints import load_model
 from lotus_core.data.cache import SceneCache
-from lotus_core.data.sample import Sample
+from lotus_core.data.sample import Sample, to_bytes
 from lotus_core.data.synthetic.render import FAR_M
 from lotus_core.evaluation.alignment import aligned_depth
 from lotus_core.maps.colormap import colorize
@@ -34,7 +34,7 @@ def draw_maps(out: Path, scale: Scale, path: Path) -> bool:
     for domain in DOMAINS:
         cache = SceneCache(scenes_folder(out, domain, held_out=True))
         scenes += [cache[index] for index in _ROWS[domain] if index < len(cache)]
-    rows = [[_photo(scene), _shown(scene.depth.numpy(), scene)] for scene in scenes]
+    rows = [[to_bytes(scene.image), _shown(scene.depth.numpy(), scene)] for scene in scenes]
     for rung in rungs:
         model = load_model(run_folder(out, rung, 0) / f"{rung.name}.safetensors", "cpu", torch.float32)
         for row, scene, values in zip(
@@ -44,10 +44,6 @@ def draw_maps(out: Path, scale: Scale, path: Path) -> bool:
             row.append(_shown(depth, scene))
     save_sheet(("picture", "truth", *_SHORT), rows, path, width=2 * scale.width)
     return True
-
-
-def _photo(scene: Sample) -> NDArray[np.uint8]:
-    return ((scene.image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
 
 
 def _shown(depth: NDArray, scene: Sample) -> NDArray[np.uint8]:

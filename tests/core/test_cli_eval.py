@@ -15,19 +15,19 @@ from .models import official_folder, wide_unet
 
 
 @pytest.fixture
-def scannet(tmp_path: Path) -> str:
+def eval_depth(tmp_path: Path) -> list[str]:
     write_scannet(tmp_path / "scannet", count=2)
-    return str(tmp_path / "scannet")
+    return ["eval", "depth", "--dataset", "scannet", "--data", str(tmp_path / "scannet")]
 
 
 def test_depth_with_uncertainty_then_the_saved_maps(
     checkpoints: dict[str, str],
-    scannet: str,
+    eval_depth: list[str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = ["eval", "depth", "--dataset", "scannet", "--data", scannet, "--model", checkpoints["depth"]]
+    command = [*eval_depth, "--model", checkpoints["depth"]]
     first = [*command, "-o", str(tmp_path / "out"), "--samples", "2", "--save-predictions"]
     assert main(first) == 0
     printed = capsys.readouterr().out
@@ -50,8 +50,7 @@ def test_depth_with_uncertainty_then_the_saved_maps(
     table = (tmp_path / "out/per_sample.csv").read_bytes()
     assert main(first) == 0  # nothing left to do: the same figures
     assert (tmp_path / "out/per_sample.csv").read_bytes() == table
-    saved = ["eval", "depth", "--dataset", "scannet", "--data", scannet]
-    saved += ["--predictions", str(tmp_path / "out/predictions"), "-o", str(tmp_path / "again"), "--quiet"]
+    saved = [*eval_depth, "--predictions", str(tmp_path / "out/predictions"), "-o", str(tmp_path / "again"), "--quiet"]
     capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr("lotus_core.cli.eval.Predictors", None)  # no model is loaded
@@ -64,17 +63,12 @@ def test_depth_with_uncertainty_then_the_saved_maps(
 
 
 def test_a_run_is_not_mixed_with_another_model(
-    checkpoints: dict[str, str],
-    scannet: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    eval_depth: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is scored already must have been made by the same weights with the same meaning, wherever they are named."""
     monkeypatch.chdir(tmp_path)
     folder = official_folder(tmp_path / "nameless", "g", wide=True)
-    command = ["eval", "depth", "--dataset", "scannet", "--data", scannet, "--res", "64", "--quiet"]
-    mine = [*command, "-o", "out", "--model"]
+    mine = [*eval_depth, "--res", "64", "--quiet", "-o", "out", "--model"]
     assert main([*mine, "nameless", "--space", "depth"]) == 0
     table = (tmp_path / "out/per_sample.csv").read_bytes()
     assert main([*mine, str(folder), "--space", "depth"]) == 0  # the same, by another path
@@ -124,14 +118,14 @@ def test_normals(checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.Cap
 )
 def test_refusals_are_one_line_and_write_nothing(
     checkpoints: dict[str, str],
-    scannet: str,
+    eval_depth: list[str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     change: list[str],
     part: str,
 ) -> None:
     change = [checkpoints.get(word, word) for word in change]
-    command = ["eval", "depth", "--dataset", "scannet", "--data", scannet, "-o", str(tmp_path / "out")]
+    command = [*eval_depth, "-o", str(tmp_path / "out")]
     if "--predictions" not in change and "--model" not in change:
         command += ["--model", checkpoints["depth"]]
     assert main([*command, *change]) == 2

@@ -14,6 +14,7 @@ import pytest
 import lotus_core as lotus
 from benchmarks.tiny import Rows, evaluate
 from lotus_core.checkpoints import list_models
+from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.compose import FIRST_KINDS
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
@@ -46,7 +47,7 @@ def test_their_training_is_on_record() -> None:
 
 def test_lotus_d_answers_every_seed_alike_and_much_like_lotus_g() -> None:
     scene = SyntheticScenes(1, 192, 256, HELD_OUT_SEED, kinds=FIRST_KINDS)[0]
-    photo = ((scene.image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    photo = to_bytes(scene.image)
     g, d = (lotus.LotusPredictor(lotus.load_model(f"lotus-tiny-depth-{variant}")) for variant in "gd")
     first, second = (d.depth(photo, seed=seed).values for seed in (0, 1))
     assert np.array_equal(first, second)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 
 
@@ -35,6 +36,12 @@ class SampleSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+def to_bytes(image: torch.Tensor) -> np.ndarray:
+    """A picture 3×H×W in [−1, 1], clipped to that, as uint8 H×W×3 on the CPU."""
+    pixels: np.ndarray = ((image.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+    return pixels
 
 
 def flip(sample: Sample) -> Sample:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from ..data.sample import to_bytes
 from ..files import atomic_path
 
 
@@ -16,7 +17,6 @@ def save_contact_sheet(rows: Sequence[Sequence[torch.Tensor]], path: Path) -> No
     lines = [torch.cat(list(row), dim=-1) for row in rows]
     width = max(line.shape[-1] for line in lines)
     sheet = torch.cat([torch.nn.functional.pad(line, (0, width - line.shape[-1]), value=-1.0) for line in lines], dim=1)
-    pixels = ((sheet.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary)
+        Image.fromarray(to_bytes(sheet)).save(temporary)
