@@ -178,9 +178,20 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, photo: str, checkpoints: dict[str
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert stderr == "lotus: stopped\n"
+    assert (process.returncode, stderr) == (130, "lotus: stopped\n")
     assert not out.exists()
+
+
+def test_ctrl_c_while_a_module_loads_is_130_too(tmp_path: Path) -> None:
+    """CPython keeps in mind that Ctrl-C came inside an `exec` of text, and kills itself at the end of `python -m`."""
+    (tmp_path / "pressed.py").write_text(
+        "import sys\n"
+        "from lotus_core.cli import main, models\n"
+        "models.run = lambda args: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(main(['models']))\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "pressed"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "lotus: stopped\n")
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.run(args)
         sys.stdout.flush()
     except (KeyboardInterrupt, Cancelled):
+        # Where Ctrl-C came inside an `exec` of text (dataclasses make their methods so, while modules load), CPython
+        # notes it as unhandled though it was caught, and `python -m` ends by the signal. The next `exec` forgets it.
+        exec("")
         print("lotus: stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `lotus models | head`
