@@ -1,7 +1,7 @@
 """How much depth flickers in videos: frames one by one against what `lotus batch` makes of them.
 
     python -m benchmarks.flicker                     # table on the screen
-    python -m benchmarks.flicker --report benchmarks/batch.md
+    python -m benchmarks.flicker --report benchmarks/batch.md --picture docs/pictures/flicker.jpg
 
 Clips are filmed synthetic scenes (`lotus_core.data.synthetic.clip`) that no training has seen, with sensor noise, exact
 depth and exact motion, of `--frames` frames of 192×144; the model is `lotus-tiny-depth-g`.
@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import lotus_core as lotus
+from benchmarks.sheets import save_sheet
 from lotus_core.batch.cuts import CutDetector
 from lotus_core.batch.flicker import true_flicker
 from lotus_core.batch.motion import Motion, find_motion, small_grey
@@ -32,11 +33,16 @@ from lotus_core.data.synthetic.clip import Frame, Move, film
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.data.synthetic.render import FAR_M
 from lotus_core.evaluation.alignment import align_affine
+from lotus_core.maps.colormap import colorize
 from lotus_core.predict import LotusPredictor
 from lotus_core.sampling import draw_noise
 
 HEIGHT, WIDTH = 144, 192
 SMOOTH = 0.8  # the command's default
+DEFAULT = "shared noise, two-pass range, smoothed (default)"
+SHOWN = "room, camera moving"
+SHOWN_FRAMES = (-4, -3, -2)
+LOUDER = 5  # how much a change is raised to be seen
 CLIPS = {
     "room, camera still": ("room", 0, Move()),
     "room, camera moving": ("room", 0, Move(0.02, 0.01, 0.3)),
@@ -59,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--picture", type=Path, help=f"JPEG of the clip {SHOWN!r} to write")
     a = parser.parse_args(argv)
     model = lotus.load_model("lotus-tiny-depth-g", device="cpu")
     model.fold()
@@ -73,10 +80,12 @@ def main(argv: list[str] | None = None) -> None:
         variants = {
             "one by one": raw["fresh"],
             "shared noise alone": raw["shared"],
-            "shared noise, two-pass range, smoothed (default)": finish(raw["shared"], clip.motions, "two-pass"),
+            DEFAULT: finish(raw["shared"], clip.motions, "two-pass"),
             "shared noise, causal range, smoothed": finish(raw["shared"], clip.motions, "causal"),
             "moving noise, two-pass range, smoothed": finish(raw["motion"], clip.motions, "two-pass"),
         }
+        if a.picture is not None and name == SHOWN:
+            show(clip.frames, variants["one by one"], variants[DEFAULT], a.picture)
         base = score(raw["fresh"], clip.frames)[0]
         for label, maps in variants.items():
             flicker, clip_error, frame_error = score(maps, clip.frames)
@@ -137,6 +146,20 @@ def finish(raw: np.ndarray, motions: Sequence[Motion | None], kind: str) -> np.n
         ranged = np.clip(values * np.float32(affine.scale) + np.float32(affine.shift), 0, 1)
         maps.append(smoother.next(ranged, motion))
     return np.stack(maps)
+
+
+def show(frames: Sequence[Frame], single: np.ndarray, batch: np.ndarray, path: Path) -> None:
+    """Some frames, their depth in both ways, and how far each differs from that of the frame before."""
+    change_of = f"its change, {LOUDER} times"
+    captions = ("frame", "depth, one by one", change_of, "lotus batch", change_of)
+    rows = []
+    for index in SHOWN_FRAMES:
+        row = [frames[index].image]
+        for maps in (single, batch):
+            change = np.abs(maps[index] - maps[index - 1]) * LOUDER
+            row += [colorize(maps[index], "spectral"), colorize(change.clip(0, 1), "inferno")]
+        rows.append(row)
+    save_sheet(captions, rows, path, WIDTH)
 
 
 def score(maps: np.ndarray, frames: Sequence[Frame]) -> tuple[float, float, float]:

@@ -1,7 +1,8 @@
-"""Rows of small pictures under one line of captions, as the docs show them."""
+"""Pictures for the docs: rows of small ones under one line of captions, and JPEGs small enough to keep."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lotus_core.files import atomic_path
 
 _CAPTION, _GAP = 20, 4
+_MOST = 150_000  # bytes of a picture in the repository
 _BACKGROUND, _TEXT = (24, 25, 28), (225, 225, 228)
 
 
@@ -30,5 +32,15 @@ def save_sheet(captions: Sequence[str], rows: Sequence[Sequence[NDArray[np.uint8
             way = Image.Resampling.NEAREST if picture.shape[1] <= width else Image.Resampling.LANCZOS
             sheet.paste(Image.fromarray(picture).resize((width, height), way), (_GAP + column * (width + _GAP), top))
         top += height + _GAP
+    save_small(sheet, path)
+
+
+def save_small(picture: Image.Image, path: Path) -> None:
+    """Write a JPEG in the best quality, 84 at most, in which it takes less than 150 kB."""
+    for quality in range(84, 40, -4):
+        encoded = io.BytesIO()
+        picture.convert("RGB").save(encoded, "JPEG", quality=quality, optimize=True)
+        if encoded.tell() < _MOST:
+            break
     with atomic_path(path) as temporary:
-        sheet.save(temporary, "JPEG", quality=84)
+        temporary.write_bytes(encoded.getvalue())

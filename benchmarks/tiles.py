@@ -1,6 +1,7 @@
 """What tiles add: depth and normals of made scenes with exact truth, whole and in tiles.
 
     python -m benchmarks.tiles [--count 6] [--width 768] [--tile 256]
+    python -m benchmarks.tiles --tile 192 --picture docs/pictures/tiles.jpg   # the bundled photo instead, as a picture
 
 AbsRel after aligning disparity to the truth, mean angle of normals, and how well the detail agrees: the correlation of
 the map with the truth after both lost everything coarser than 8 pixels. The scenes are held out (`benchmarks.tiny`).
@@ -10,17 +11,22 @@ the map with the truth after both lost everything coarser than 8 pixels. The sce
 from __future__ import annotations
 
 import argparse
+from importlib.resources import as_file, files
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 import lotus_core as lotus
+from benchmarks.sheets import save_sheet
+from lotus_core.cli.demo import PHOTO
 from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.encoding import EncodedTiles
 from lotus_core.evaluation.alignment import aligned_depth
 from lotus_core.evaluation.metrics import angular_error, depth_metrics
+from lotus_core.images import load_image
 from lotus_core.tiling import Grid
 
 NEAR_M, FAR_M = 0.1, 80.0
@@ -34,12 +40,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=6)
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--tile", type=int, default=256)
+    parser.add_argument("--picture", type=Path, help="JPEG of the photo's maps to write; nothing is measured then")
     a = parser.parse_args(argv)
-    scenes = SyntheticScenes(a.count, a.width * 3 // 4, a.width, HELD_OUT_SEED)
     models = [lotus.load_model(name) for name in ("lotus-tiny-depth-g", "lotus-tiny-normal-g")]
     for model in models:
         model.fold()
     depth, normal = (lotus.LotusPredictor(model) for model in models)
+    if a.picture is not None:
+        _show(depth, normal, a.tile, a.picture)
+        return
+    scenes = SyntheticScenes(a.count, a.width * 3 // 4, a.width, HELD_OUT_SEED)
     rows: dict[str, list[list[float]]] = {"whole": [], f"tiles of {a.tile}": []}
     for index in range(a.count):
         sample = scenes[index]
@@ -68,6 +78,16 @@ def main(argv: list[str] | None = None) -> None:
     print("\n| | AbsRel | normals, degrees | fine detail, correlation | seam |\n|---|---|---|---|---|")
     for name, values in rows.items():
         print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in np.mean(values, axis=0)) + " |")
+
+
+def _show(depth: lotus.LotusPredictor, normal: lotus.LotusPredictor, tile: int, path: Path) -> None:
+    """Depth and normals of the bundled photo: whole on the left, in tiles on the right."""
+    with as_file(files("lotus_core").joinpath("assets", PHOTO)) as file:
+        photo = load_image(file)
+    tiled = depth.encode(photo, tile=tile)
+    rows = [[predict(seen).preview() for seen in (photo, tiled)] for predict in (depth.depth, normal.normal)]
+    captions = (f"the whole photo at {depth.model.info.resolution} pixels", f"--tile {tile}")
+    save_sheet(captions, rows, path, photo.rgb.shape[1])
 
 
 def _agreement(values: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,14 +54,16 @@ class Scene:
         """float32 H×W, the distances that the mesh was built from."""
         return None if self.surface is None else self.surface.z
 
-    def preview(self, size: int = 768) -> np.ndarray:
-        """A picture from beside the camera, uint8, longest edge `size`; points become dots."""
+    def preview(self, size: int = 768, shading: Literal["photo", "clay"] = "photo") -> np.ndarray:
+        """A picture from beside the camera, uint8, longest edge `size`; points become dots. shading: "photo", or grey
+        "clay" in light (raises LotusError without faces).
+        """
         mesh = self.mesh
         if self.camera_to_world is not None:
             turn, origin = self.camera_to_world[:3, :3], self.camera_to_world[:3, 3]
             normals = None if mesh.normals is None else mesh.normals @ turn
             mesh = replace(mesh, vertices=(mesh.vertices - origin) @ turn, normals=normals)
-        return render_preview(mesh, self.photo, self.camera, size=size)
+        return render_preview(mesh, self.photo, self.camera, size=size, shading=shading)
 
     def save(self, path: str | os.PathLike[str], **record: Any) -> list[Path]:
         """Write .glb, .ply or .obj and `<stem>.scene.json` beside it; returns the paths. `record` is added to the
