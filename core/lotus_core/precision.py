@@ -46,6 +46,8 @@ def extremes(tensor: torch.Tensor) -> tuple[float, float]:
     """Least and largest number of a tensor that is not empty; both NaN where it holds a NaN."""
     if tensor.is_floating_point() and tensor.dtype.itemsize == 1:
         tensor = tensor.float()  # torch finds no extremes in 8 bits
+    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        tensor = tensor.permute(0, 2, 3, 1)  # as it lies in memory; torch makes a copy of others
     low, high = torch.aminmax(tensor)
     return float(low), float(high)
 
