@@ -132,7 +132,10 @@ class Page:
 
     def _note(self, message: dict[str, Any]) -> None:
         values = message.get("params", {})
-        if message.get("method") == "Runtime.exceptionThrown":
+        if message.get("method") == "Page.javascriptDialogOpening":  # "Leave site?", of a graph that is not saved
+            accept = {"id": next(self._ids), "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+            self._socket.send(json.dumps(accept))
+        elif message.get("method") == "Runtime.exceptionThrown":
             details = values["exceptionDetails"]
             self.console.append(f"uncaught: {details.get('exception', {}).get('description', details['text'])}")
         elif message.get("method") == "Runtime.consoleAPICalled" and values["type"] in ("error", "warning"):

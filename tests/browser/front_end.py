@@ -108,6 +108,12 @@ def run(page: Page, server: Server, ends: str | None = None) -> dict[str, Any]:
     raise TimeoutError(f"Not finished within {RUNS_WITHIN} s.")
 
 
+def wait_for_quiet(page: Page) -> None:
+    """Until the note that a job is done is gone from above the graph."""
+    page.wait_for("!document.body.innerText.includes('Job completed')", 60)
+    time.sleep(1)
+
+
 def open_help(page: Page, kind: str) -> None:
     """The help page of the first node of a kind, beside the graph."""
     page.evaluate(f"app.canvas.selectItems([app.graph.nodes.find(n => n.type === {json.dumps(kind)})])")

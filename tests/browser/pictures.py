@@ -20,6 +20,7 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.sheets import save_small
 from tests.comfyui import workflows
 from tests.comfyui.server.install import ROOT
 from tests.comfyui.server.running import Server, running_server
@@ -31,7 +32,7 @@ from .chromium import Page, chromium
 DOCS = ROOT / "docs" / "pictures"
 WINDOW = (1600, 900)
 THUMBNAIL = 400  # pixels a side
-JPEG_QUALITY = 82
+JPEG_QUALITY = 82  # of thumbnails
 
 
 def main() -> None:
@@ -71,6 +72,7 @@ def _one(page: Page, server: Server, name: str) -> None:
     if workflows.of_kind(prompt, "Preview3D"):
         front_end.turn(page, "Preview3D", 24, 8)
     front_end.fit(page)
+    front_end.wait_for_quiet(page)
     slug = "-".join(re.findall(r"[a-z0-9]+", name.lower()))
     _keep(page.picture(), DOCS / f"comfyui-{slug}.jpg")
     MAKERS[name](page, server, prompt, record["outputs"]).save(
@@ -166,7 +168,7 @@ MAKERS: dict[str, Callable[[Page, Server, dict[str, Any], dict[str, Any]], Image
 
 
 def _keep(png: bytes, path: Path) -> None:
-    Image.open(io.BytesIO(png)).convert("RGB").save(path, quality=JPEG_QUALITY, optimize=True)
+    save_small(Image.open(io.BytesIO(png)), path)
 
 
 def _print_errors(page: Page) -> None:

@@ -23,7 +23,8 @@ class Hand:
     def __init__(self, folder: Path) -> None:
         """folder: where pictures of the screen are asked for."""
         self.folder = folder
-        self.window = bpy.context.window_manager.windows[0]
+        self.main = self.window = bpy.context.window_manager.windows[0]
+        self.parts: dict[str, tuple[int, int, int, int]] = {}  # left, top, right, bottom of what pictures are about
 
     def area(self, kind: str) -> bpy.types.Area:
         """The window's largest area of a kind."""
@@ -109,8 +110,19 @@ class Hand:
         while time.monotonic() < end:
             yield
 
-    def picture(self, name: str, settle: float = 1.0) -> Ticks:
-        """Have the process outside take a picture of the screen."""
+    def scroll(self, place: tuple[int, int], lines: int) -> Ticks:
+        """Turn the wheel down."""
+        yield from self.move(*place)
+        for _ in range(lines):
+            self.event("WHEELDOWNMOUSE", "PRESS", *place)
+            yield
+
+    def picture(self, name: str, settle: float = 1.0, part: bpy.types.Area | bpy.types.Region | None = None) -> Ticks:
+        """Have the process outside take a picture of the screen. part: of this window, what a guide shows of it."""
+        if part is not None:
+            left, bottom = self.window.x + part.x, self.window.y + part.y
+            edges = (left, self.main.height - bottom - part.height, left + part.width, self.main.height - bottom)
+            self.parts[name] = edges
         for window in bpy.context.window_manager.windows:
             for area in window.screen.areas:
                 area.tag_redraw()

@@ -26,6 +26,8 @@ from skimage.metrics import structural_similarity
 
 from blender_lotus import build
 
+from .pictures import save_pictures
+
 ROOT = Path(__file__).resolve().parents[2]
 SSIM_CUT, SSIM_UNCUT = 0.90, 0.97
 CALLBACK, CANCEL = 0.050, 0.5  # seconds
@@ -41,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--photo", type=Path, default=ROOT / "core/lotus_core/assets/coffee.jpg")
     parser.add_argument("--display", default=":77", help="number of the X display to start (:77)")
     parser.add_argument("--stages", default="preferences,cancel,renders,relief,menus", help="which to run besides")
+    parser.add_argument("--engines", default="CYCLES,EEVEE", help="that render (both)")
+    parser.add_argument("--pictures", type=Path, help="folder for the guide's pictures, of the stages that were run")
     options = parser.parse_args(arguments)
     output: Path = options.output.resolve()
     shutil.rmtree(output, ignore_errors=True)
@@ -52,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     photo.parent.mkdir()
     shutil.copy(options.photo, photo)
     stages = options.stages.split(",")
-    task = {"stages": stages, "output": str(output), "python": options.python, "photo": str(photo)}
+    task = {"stages": stages, "engines": options.engines.split(",")}
+    task |= {"output": str(output), "python": options.python, "photo": str(photo)}
     (output / "task.json").write_text(json.dumps(task), encoding="utf-8")
     (output / "user").mkdir()
     environment = {
@@ -76,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     facts = json.loads((output / "facts.json").read_text(encoding="utf-8"))
     text, failed = report(facts, photo, output)
     (output / "report.md").write_text(text, encoding="utf-8")
+    if options.pictures is not None:
+        save_pictures(facts, photo, output, options.pictures)
     print(text)
     return failed
 

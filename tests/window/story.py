@@ -13,6 +13,7 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from events import Hand, Ticks, play
+from sunlit import render_sunlit
 
 MODULE = "bl_ext.user_default.lotus_geometry"
 TASK = json.loads(Path(sys.argv[sys.argv.index("--") + 1]).read_text(encoding="utf-8"))
@@ -54,6 +55,8 @@ def story() -> Ticks:
         yield from renders(view, middle)
     if "relief" in stages:
         yield from relief(view, sidebar, middle)
+    if "sunlit" in stages:
+        yield from sunlit(view)
     if "menus" in stages:
         yield from menus(view, middle)
         yield from image_editor(view)
@@ -79,12 +82,14 @@ def time_callbacks() -> list[float]:
 def choose_environment() -> Ticks:
     """Preferences: the panel's way to them, an environment, Check."""
     chosen = bpy.context.preferences.addons[MODULE].preferences
+    yield from hand.move(hand.main.width // 3, hand.main.height // 3)  # the window opens about the mouse
     bpy.ops.preferences.addon_show(module=MODULE)
     yield from hand.pause(2)
-    yield from hand.picture("preferences-new", 2)
-    chosen.python = TASK["python"]
-    main, hand.window = hand.window, bpy.context.window_manager.windows[-1]
+    hand.window = bpy.context.window_manager.windows[-1]
     region = hand.region(hand.area("PREFERENCES"), "WINDOW")
+    yield from hand.scroll((region.x + region.width // 2, region.y + region.height // 2), 20)
+    yield from hand.picture("preferences-new", 2, region)
+    chosen.python = TASK["python"]
     yield from hand.pause(1)
     place = yield from hand.find(region, "bpy.ops.lotus.check_backend()", column=0.6)
     yield from hand.click(place)
@@ -96,7 +101,7 @@ def choose_environment() -> Ticks:
     yield from hand.picture("preferences")
     with bpy.context.temp_override(window=hand.window):
         bpy.ops.wm.window_close()
-    hand.window = main
+    hand.window = hand.main
     yield from hand.pause(1)
 
 
@@ -145,7 +150,7 @@ def predict(sidebar: bpy.types.Region) -> Ticks:
     photo = settings.image
     facts["maps"] = {kind: list(getattr(photo.lotus, kind).size) for kind in ("depth", "normal", "uncertainty")}
     yield from hand.move(place[0], place[1] - 300)
-    yield from hand.picture("panel-maps", 2)
+    yield from hand.picture("panel-maps", 2, sidebar)
 
 
 def cancel(sidebar: bpy.types.Region) -> Ticks:
@@ -194,7 +199,7 @@ def scene_mesh(view: bpy.types.Area, sidebar: bpy.types.Region, middle: tuple[in
         for way, angle in (("ORBITLEFT", 0.5), ("ORBITUP", 0.35)):
             bpy.ops.view3d.view_orbit(angle=angle, type=way)
         bpy.ops.view3d.view_selected()
-    yield from hand.picture("scene-mesh", 2)
+    yield from hand.picture("scene-mesh", 2, view)
     yield from hand.key("NUMPAD_0", middle)
     yield from hand.key("Z", middle, ctrl=True)
     yield from hand.pause(1)
@@ -246,7 +251,8 @@ def counts() -> dict[str, int]:
 
 def renders(view: bpy.types.Area, middle: tuple[int, int]) -> Ticks:
     """F12 with each engine, with cuts and without."""
-    engines = ["CYCLES", "BLENDER_EEVEE" if bpy.app.version >= (5, 0) else "BLENDER_EEVEE_NEXT"]
+    eevee = "BLENDER_EEVEE" if bpy.app.version >= (5, 0) else "BLENDER_EEVEE_NEXT"
+    engines = [{"CYCLES": "CYCLES", "EEVEE": eevee}[name] for name in TASK["engines"]]
     for cut in (True, False):
         yield from hand.key("Z", middle, ctrl=True)
         yield from hand.pause(1)
@@ -301,6 +307,16 @@ def relief(view: bpy.types.Area, sidebar: bpy.types.Region, middle: tuple[int, i
     yield from hand.picture("relief", 3)
 
 
+def sunlit(view: bpy.types.Area) -> Ticks:
+    """The relief alone under a sun, rendered by Cycles."""
+    bpy.data.batch_remove(list(bpy.data.objects))
+    yield
+    with bpy.context.temp_override(window=hand.window, area=view, region=hand.region(view, "WINDOW")):
+        bpy.ops.lotus.relief("EXEC_DEFAULT", strength=0.35)
+    yield
+    render_sunlit(OUTPUT / "sunlit.png")
+
+
 def menus(view: bpy.types.Area, middle: tuple[int, int]) -> Ticks:
     """Our entries in Blender's menus."""
     for name in ("VIEW3D_MT_mesh_add", "VIEW3D_MT_image_add"):
@@ -326,12 +342,13 @@ def image_editor(area: bpy.types.Area) -> Ticks:
     yield from hand.move(*place)
     with bpy.context.temp_override(window=hand.window, area=area, region=hand.region(area, "WINDOW")):
         bpy.ops.wm.call_menu(name="LOTUS_MT_image")
-    yield from hand.picture("menu-image-editor", 1)
+    yield from hand.picture("menu-image-editor", 1, area)
     yield from hand.key("ESC", place)
 
 
 def end(problem: str) -> None:
     """Leave the facts to the process outside, and quit."""
+    facts["parts"] = hand.parts
     facts["problem"] = problem
     (OUTPUT / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     bpy.ops.wm.quit_blender()
