@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 from mathutils import Vector
 
-PLACE, LENS = Vector((2.0, -2.45, 0.95)), 45
+PLACE, SEEN, LENS = Vector((2.0, -2.45, 0.95)), Vector((0.0, 0.0, -0.08)), 41
 SUN, ENERGY, SOFT = (60, -35, 20), 3.5, 0.05  # degrees about x, y, z; W/m²; radians
 SIZE, SAMPLES = (720, 480), 128
 
@@ -18,7 +18,7 @@ def render_sunlit(path: Path) -> None:
     scene = bpy.context.scene
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
     camera.data.lens = LENS
-    camera.location, camera.rotation_euler = PLACE, (-PLACE).to_track_quat("-Z", "Y").to_euler()
+    camera.location, camera.rotation_euler = PLACE, (SEEN - PLACE).to_track_quat("-Z", "Y").to_euler()
     sun = bpy.data.objects.new("sun", bpy.data.lights.new("sun", "SUN"))
     sun.data.energy, sun.data.angle = ENERGY, SOFT
     sun.rotation_euler = [math.radians(angle) for angle in SUN]
