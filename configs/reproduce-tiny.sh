@@ -21,19 +21,19 @@ $scenes runs/scenes/wide --count 250 --height 144 --width 256 --seed 105
 for stage in 6 7 8 9; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
 for stage in 4 5 6; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
 
-# Third: from the mean of both, with more rooms and roads, at last in varied light and colours.
+# Third: from the mean of both, with more rooms and roads, then in varied light and colours (11, 8). Fourth: longer so (12, 9).
 $scenes runs/scenes/indoor --count 900 --height 192 --width 256 --seed 106 --kinds room,tabletop,clutter
 $scenes runs/scenes/road --count 700 --height 80 --width 256 --seed 107 --kinds street,alley
 mean="python -m lotus_core.training.average"
 $mean runs/tiny-depth-mean.safetensors runs/tiny-depth-g-{5,9}/lotus-tiny-depth-g.safetensors
 $mean runs/tiny-normal-mean.safetensors runs/tiny-normal-g-{3,6}/lotus-tiny-normal-g.safetensors
-for stage in 10 11; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
-for stage in 7 8; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
+for stage in 10 11 12; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
+for stage in 7 8 9; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
 for task in depth normal; do lotus train "configs/tiny-$task-d.toml" --resume; done
 $scenes runs/scenes/decoder --count 400 --height 96 --width 128 --seed 4
 lotus train configs/tiny-decoder.toml --resume
 
-for run in depth-g-11 normal-g-8 depth-d normal-d; do
+for run in depth-g-12 normal-g-9 depth-d normal-d; do
   name=lotus-tiny-${run%-[0-9]*}
   lotus convert "runs/tiny-$run/$name.safetensors" "core/lotus_core/weights/$name.safetensors" --dtype int8
 done
