@@ -42,7 +42,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 PANEL = 360  # pixels, width of a panel; three stand in a row
 FINE = 2  # wires are drawn so many times larger, then reduced
 BASE = "--far 4 --cut 0.08"  # the demo's, of all pictures of the photo in perspective
-UNSURE = 0.97  # the rest is removed
+UNSURE = 0.92  # share of the pixels that stay
 WIRE, BEHIND = (200, 190, 180), (41, 43, 48)
 # Colours of the made scenes' squares, by `scenes.Scene.part`: wall, floor, ball.
 SQUARES = np.array([[[205, 170, 135], [92, 74, 58]], [[137, 182, 150], [60, 82, 68]], [[219, 112, 78], [94, 47, 35]]])
