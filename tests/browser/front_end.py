@@ -118,7 +118,7 @@ def open_help(page: Page, kind: str) -> None:
     """The help page of the first node of a kind, beside the graph."""
     page.evaluate(f"app.canvas.selectItems([app.graph.nodes.find(n => n.type === {json.dumps(kind)})])")
     page.click("document.querySelector('[data-testid=info-button]')")
-    page.wait_for("document.querySelector('.node-help-content')")
+    page.wait_for("!!document.querySelector('.node-help-content')")
     page.wait_for("[...document.querySelectorAll('.node-help-content img')].every(i => i.complete)")
     time.sleep(1)
 

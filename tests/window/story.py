@@ -149,7 +149,7 @@ def predict(sidebar: bpy.types.Region) -> Ticks:
     facts["prediction"] = {"seconds": time.monotonic() - started, "callbacks": sorted(timed), "message": jobs.message}
     photo = settings.image
     facts["maps"] = {kind: list(getattr(photo.lotus, kind).size) for kind in ("depth", "normal", "uncertainty")}
-    yield from hand.move(place[0], place[1] - 300)
+    yield from hand.move(sidebar.x - 300, place[1])  # a button under the mouse looks different
     yield from hand.picture("panel-maps", 2, sidebar)
 
 
@@ -354,5 +354,5 @@ def end(problem: str) -> None:
     bpy.ops.wm.quit_blender()
 
 
-bpy.context.preferences.view.show_splash = False
+bpy.context.preferences.view.show_splash = bpy.context.preferences.view.show_tooltips = False
 play(story(), end)

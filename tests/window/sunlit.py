@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 from mathutils import Vector
 
-PLACE, SEEN, LENS = Vector((2.0, -2.45, 0.95)), Vector((0.0, 0.0, -0.08)), 41
+PLACE, SEEN, LENS = Vector((2.0, -2.45, 0.95)), Vector((0.02, 0.0, -0.1)), 39
 SUN, ENERGY, SOFT = (60, -35, 20), 3.5, 0.05  # degrees about x, y, z; W/m²; radians
 SIZE, SAMPLES = (720, 480), 128
 
