@@ -46,6 +46,16 @@ def test_the_defaults_make_a_scene_that_opens(tmp_path: Path) -> None:
     assert record["options"]["far"] == FAR
 
 
+def test_clay_shows_the_shape_without_the_photos_colours() -> None:
+    scene = build_scene(maps()[0], PHOTO, options=SceneOptions(fov_deg=60, far=FAR))
+    photo, clay = (np.ptp(scene.preview(80, shading).astype(int), axis=2) for shading in ("photo", "clay"))
+    assert photo.max() > 150
+    assert clay.max() < 40
+    points = build_scene(maps()[0], PHOTO, options=SceneOptions(mode="points", stride=4))
+    with pytest.raises(LotusError, match="no faces"):
+        points.preview(80, "clay")
+
+
 def test_every_mode_and_option() -> None:
     depth, normals, uncertainty = maps()
     light = build_scene(depth, PHOTO, normals, None, SceneOptions(fov_deg=60, far=FAR, target_faces=4000))

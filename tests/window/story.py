@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import time
@@ -13,18 +12,13 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from events import Hand, Ticks, play
+from state import MODULE, counts, farthest, look_flat, part, time_callbacks
 from sunlit import render_sunlit
 
-MODULE = "bl_ext.user_default.lotus_geometry"
 TASK = json.loads(Path(sys.argv[sys.argv.index("--") + 1]).read_text(encoding="utf-8"))
 OUTPUT = Path(TASK["output"])
 facts: dict[str, Any] = {"blender": bpy.app.version_string, "renders": []}
 hand: Hand
-
-
-def part(name: str) -> Any:
-    """A module of the installed extension."""
-    return importlib.import_module(f"{MODULE}.{name}")
 
 
 def story() -> Ticks:
@@ -60,23 +54,6 @@ def story() -> Ticks:
     if "menus" in stages:
         yield from menus(view, middle)
         yield from image_editor(view)
-
-
-def time_callbacks() -> list[float]:
-    """Seconds that each call of the modal operator's timer took, filled from now on."""
-    kind = part("operators.predict").ModalRun
-    plain, taken = kind.modal, []
-
-    def timed(self: Any, context: Any, event: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return plain(self, context, event)
-        finally:
-            if event.type == "TIMER":
-                taken.append(time.perf_counter() - started)
-
-    kind.modal = timed
-    return taken
 
 
 def choose_environment() -> Ticks:
@@ -209,12 +186,6 @@ def scene_mesh(view: bpy.types.Area, sidebar: bpy.types.Region, middle: tuple[in
     facts["undo"]["redone"] = counts()
 
 
-def look_flat(view: bpy.types.Area) -> None:
-    """Show textures as they are; the look with materials takes a software renderer minutes."""
-    shading = view.spaces.active.shading
-    shading.type, shading.light, shading.color_type = "SOLID", "FLAT", "TEXTURE"
-
-
 def adjust(view: bpy.types.Area) -> Ticks:
     """The depth range from 10 to 3 under Adjust Last Operation, which builds the mesh anew."""
     box = hand.region(view, "HUD")
@@ -234,19 +205,6 @@ def adjust(view: bpy.types.Area) -> Ticks:
     seconds = time.monotonic() - started
     facts["adjust"] = {"seconds": seconds, "before": before, "after": farthest(), "same": counts() == made}
     yield from hand.picture("adjust", 2)
-
-
-def farthest() -> float:
-    """Depth of the farthest vertex."""
-    mesh = next(obj.data for obj in bpy.data.objects if obj.type == "MESH")
-    found = [0.0] * len(mesh.vertices)
-    mesh.attributes["depth"].data.foreach_get("value", found)
-    return max(found)
-
-
-def counts() -> dict[str, int]:
-    """How many of each thing there are."""
-    return {name: len(getattr(bpy.data, name)) for name in ("objects", "meshes", "cameras", "materials")}
 
 
 def renders(view: bpy.types.Area, middle: tuple[int, int]) -> Ticks:
