@@ -30,13 +30,12 @@ import numpy as np
 import psutil
 from PIL import Image
 
-import lotus_core
+from benchmarks.bundled import PHOTO
 from tests.comfyui import graphs
 from tests.comfyui.server.client import Finished
 from tests.comfyui.server.running import Server, running_server
 
 UNET, VAE = "lotus-depth-d-v1-1.safetensors", "vae.safetensors"
-PHOTO = Path(lotus_core.__file__).parent / "assets" / "coffee.jpg"
 CLAMPED = 1e-4  # native clamps every channel before their mean, we the mean: compared are pixels that touch no limit
 Graph = dict[str, dict[str, Any]]
 

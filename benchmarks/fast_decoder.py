@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 import lotus_core as lotus
+from benchmarks.bundled import PHOTO
 from benchmarks.heading import heading
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
@@ -24,7 +25,6 @@ from lotus_core.sampling import draw_noise
 
 DECODER = "lotus-tiny-decoder"
 SIZE = 256
-PHOTO = Path(lotus.__file__).parent / "assets" / "coffee.jpg"
 
 
 @torch.no_grad()

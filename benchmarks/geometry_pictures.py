@@ -13,7 +13,6 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from functools import cache
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 import lotus_core as lotus
-from benchmarks.sheets import save_small
+from benchmarks.bundled import PHOTO
+from benchmarks.sheets import grey, save_small
 from lotus_core.cli import parser as command_line
-from lotus_core.cli.demo import PHOTO
 from lotus_core.cli.mesh_options import check_options, extra_maps, scene_options
 from lotus_core.cli.record import photo_pixels
 from lotus_core.cli.sheet import save_contact_sheet
@@ -66,8 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 @cache
 def coffee() -> tuple[Pixels, Depth, dict[str, Any]]:
     """The bundled photo, its depth, its normals and uncertainty: as `lotus mesh` predicts them."""
-    with as_file(files("lotus_core").joinpath("assets", PHOTO)) as path:
-        image = load_image(path)
+    image = load_image(PHOTO)
     depth, normal = (lotus.LotusPredictor(lotus.load_model(f"lotus-tiny-{kind}-g")) for kind in ("depth", "normal"))
     maps = {"normal": normal.normal(image), "uncertainty": depth.uncertainty(image)}
     return photo_pixels(image), depth.depth(image), maps
@@ -76,7 +74,7 @@ def coffee() -> tuple[Pixels, Depth, dict[str, Any]]:
 def scene_of_photo(options: str) -> Scene:
     """What `lotus mesh` builds with these options."""
     photo, depth, maps = coffee()
-    args = command_line().parse_args(["mesh", PHOTO, "-o", "mesh.glb", *options.split()])
+    args = command_line().parse_args(["mesh", str(PHOTO), "-o", "mesh.glb", *options.split()])
     check_options(args)
     given = {name: maps[name] for name in extra_maps(args)}
     return build_scene(depth, photo, given.get("normal"), given.get("uncertainty"), scene_options(args, None))
@@ -130,11 +128,11 @@ def maps() -> Panels:
     near_white = np.where(found["distance"] > 0, 1 - (found["distance"] - 1) / (options.far - 1), 0)
     return [
         ("the mesh", scene.preview(PANEL)),
-        ("distance", _grey(near_white)),
+        ("distance", grey(near_white)),
         ("normal", Normals(found["normal"], "opengl").preview("opengl")),
         ("tangent", Normals(found["tangent"], "opengl").preview("opengl")),
-        ("curvature", _grey(0.5 + 0.5 * found["curvature"])),
-        ("occlusion", _grey(found["occlusion"])),
+        ("curvature", grey(0.5 + 0.5 * found["curvature"])),
+        ("occlusion", grey(found["occlusion"])),
     ]
 
 
@@ -189,10 +187,6 @@ def squares(made: scenes.Scene, pose: np.ndarray) -> Pixels:
     dark = np.floor(across / SQUARE).astype(int).sum(axis=-1) % 2
     colours: Pixels = SQUARES[made.part, dark].astype(np.uint8)
     return colours
-
-
-def _grey(values: np.ndarray) -> Pixels:
-    return np.rint(255 * values.clip(0, 1)).astype(np.uint8)[..., None].repeat(3, axis=2)
 
 
 PICTURES: dict[str, Callable[[], Panels]] = {

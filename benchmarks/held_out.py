@@ -8,10 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 import lotus_core as lotus
-from benchmarks.sheets import save_sheet
+from benchmarks.sheets import grey, save_sheet
 from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.compose import KINDS
@@ -34,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     for kind in KINDS:
         scene = SyntheticScenes(1, 192, 256, HELD_OUT_SEED, kinds=(kind,))[0]
         photo = to_bytes(scene.image)
-        seen = (np.clip(depth.depth(photo, seed=0).values, 0, 1)[..., None].repeat(3, 2) * 255).astype(np.uint8)
+        seen = grey(depth.depth(photo, seed=0).values)
         true = annotation(scene, "depth", "disparity")
         facing = Normals(scene.normals.permute(1, 2, 0).numpy()).preview()
         rows.append([photo, to_bytes(true), seen, facing, normals.normal(photo, seed=0).preview()])

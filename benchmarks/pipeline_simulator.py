@@ -231,14 +231,13 @@ def measured_photo() -> Photo:
     import numpy as np
     from PIL import Image
 
-    import lotus_core
+    from benchmarks.bundled import PHOTO
     from lotus_core.images import load_image
     from lotus_core.maps import Depth
 
-    bundled = Path(lotus_core.__file__).parent / "assets" / "coffee.jpg"
     with tempfile.TemporaryDirectory() as name:
         photo, map_ = Path(name) / "photo.jpg", Path(name) / "depth.png"
-        with Image.open(bundled) as image:
+        with Image.open(PHOTO) as image:
             large = image.resize((4000, 3000), Image.Resampling.BICUBIC)
             smooth = image.convert("F").resize((4000, 3000), Image.Resampling.BILINEAR)
         large.save(photo, quality=92)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import lotus_core as lotus
+from benchmarks.bundled import PHOTO
 from benchmarks.sheets import save_sheet
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
@@ -23,7 +24,6 @@ from lotus_core.images import load_image
 from lotus_core.maps.picture import Picture, psnr
 from lotus_core.model import LotusModel
 
-PHOTO = Path(lotus.__file__).parent / "assets" / "coffee.jpg"
 SCENES = (2, 7, 11)
 
 

@@ -35,6 +35,11 @@ def save_sheet(captions: Sequence[str], rows: Sequence[Sequence[NDArray[np.uint8
     save_small(sheet, path)
 
 
+def grey(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """H×W of [0, 1], clipped to that, as grey pixels H×W×3."""
+    return np.rint(255 * values.clip(0, 1)).astype(np.uint8)[..., None].repeat(3, axis=2)
+
+
 def save_small(picture: Image.Image, path: Path) -> None:
     """Write a JPEG in the best quality, 84 at most, in which it takes less than 150 kB."""
     for quality in range(84, 40, -4):

@@ -11,15 +11,14 @@ the map with the truth after both lost everything coarser than 8 pixels. The sce
 from __future__ import annotations
 
 import argparse
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 import lotus_core as lotus
+from benchmarks.bundled import PHOTO
 from benchmarks.sheets import save_sheet
-from lotus_core.cli.demo import PHOTO
 from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
@@ -82,8 +81,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _show(depth: lotus.LotusPredictor, normal: lotus.LotusPredictor, tile: int, path: Path) -> None:
     """Depth and normals of the bundled photo: whole on the left, in tiles on the right."""
-    with as_file(files("lotus_core").joinpath("assets", PHOTO)) as file:
-        photo = load_image(file)
+    photo = load_image(PHOTO)
     tiled = depth.encode(photo, tile=tile)
     rows = [[predict(seen).preview() for seen in (photo, tiled)] for predict in (depth.depth, normal.normal)]
     captions = (f"the whole photo at {depth.model.info.resolution} pixels", f"--tile {tile}")
