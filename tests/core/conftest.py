@@ -50,3 +50,16 @@ def photo(tmp_path: Path) -> str:
     path = tmp_path / "photo.jpg"
     Image.fromarray(rgb).save(path, quality=95)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def ingredients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes and an autoencoder for short training runs (`training_runs.write_ingredients`); nobody writes there."""
+    import torch
+
+    from .training_runs import write_ingredients
+
+    torch.set_num_threads(1)  # before the first fork: no pool of threads that a child would lack
+    folder = tmp_path_factory.mktemp("ingredients")
+    write_ingredients(folder)
+    return folder

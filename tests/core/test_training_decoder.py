@@ -16,7 +16,7 @@ from lotus_core.training.config import DecoderRunConfig, parse_config
 from lotus_core.training.decoder import train_decoder
 from lotus_core.training.state import checkpoints, load_checkpoint
 
-from .training_runs import log_lines, losses, table, write_ingredients
+from .training_runs import log_lines, losses, table
 
 STUDENT = {
     "encoder_block_out_channels": [8, 8, 8],
@@ -24,14 +24,6 @@ STUDENT = {
     "num_encoder_blocks": [1, 1, 1],
     "num_decoder_blocks": [1, 1, 1],
 }
-
-
-@pytest.fixture(scope="module")
-def ingredients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("ingredients")
-    write_ingredients(folder)
-    return folder
 
 
 def config(ingredients: Path, output: Path, model: dict[str, Any] | None = None, **optim: Any) -> DecoderRunConfig:

@@ -26,17 +26,9 @@ from lotus_core.training.sources import open_source
 from lotus_core.training.state import checkpoints, load_checkpoint
 from lotus_core.training.trainer import train_model
 
-from .training_runs import autoencoder_config, log_lines, losses, run_config, write_ingredients
+from .training_runs import autoencoder_config, log_lines, losses, run_config
 
 FORK = multiprocessing.get_context("fork")  # a child starts at once: nothing is imported again
-
-
-@pytest.fixture(scope="module")
-def ingredients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)  # before the first fork: no pool of threads that a child would lack
-    folder = tmp_path_factory.mktemp("ingredients")
-    write_ingredients(folder)
-    return folder
 
 
 def test_200_steps_overfit_8_samples(ingredients: Path, tmp_path: Path) -> None:

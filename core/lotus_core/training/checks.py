@@ -27,8 +27,10 @@ def check_run(run: RunConfig) -> None:
             "[protocol] reconstruction_share and spread_share must be above 0 and at most 1; detail_preserver = false"
             " and spread = 0 leave their terms out."
         )
-    if min(protocol.far_weight, protocol.spread) < 0 or protocol.spread_scale <= 0:
-        raise LotusError("[protocol] far_weight and spread must be ≥ 0, and spread_scale above 0.")
+    if min(protocol.far_weight, protocol.decoded, protocol.spread) < 0 or protocol.spread_scale <= 0:
+        raise LotusError("[protocol] far_weight, decoded and spread must be ≥ 0, and spread_scale above 0.")
+    if protocol.decoded and (protocol.prediction, protocol.training_timesteps) != ("x0", 1):
+        raise LotusError('[protocol] decoded needs prediction = "x0" and training_timesteps = 1: latents of one step.')
     if protocol.far_weight and model.task != "depth":
         raise LotusError('[protocol] far_weight weighs by depth: it needs task = "depth".')
     if protocol.spread and (model.variant, protocol.prediction, protocol.training_timesteps) != ("g", "x0", 1):

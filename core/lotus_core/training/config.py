@@ -108,11 +108,12 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """The ladder of Table 3. The defaults are the paper's final protocol; the last three keys are ours.
+    """The ladder of Table 3. The defaults are the paper's final protocol; the last five keys are ours.
 
     reconstruction_share: of the pictures of a batch, the share that also gets the detail preserver's term.
     far_weight: the annotation's term weighs a point by (its depth / the picture's median depth) to this power, so that
     an error counts more by its share of the depth, as AbsRel counts it; 0 weighs all alike.
+    decoded: weight of the annotation's error after decoding, as evaluation measures it (`decoded.py`); 0 leaves it out.
     spread: weight of the term that teaches Lotus-G to let its samples differ where it errs (`spread_loss`); 0 is none.
     spread_scale: how far they differ, in standard deviations of the error.
     spread_share: of the pictures of a batch, the share that is predicted twice for it.
@@ -123,6 +124,7 @@ class ProtocolConfig:
     detail_preserver: bool = True
     reconstruction_share: float = 1.0
     far_weight: float = 0.0
+    decoded: float = 0.0
     spread: float = 0.0
     spread_scale: float = 0.2
     spread_share: float = 1.0

@@ -35,11 +35,15 @@ SHARD = 256  # samples; what a kill costs at most
 
 
 class LatentItems(Dataset[dict[str, Any]]):
-    """Draw → dict of `image`, `annotation` scaled latents C×h×w float32, `mask` 1×h×w float32, `number` int."""
+    """Draw → dict of `image`, `annotation` scaled latents C×h×w float32, `mask` 1×h×w float32, `number` int.
 
-    def __init__(self, shards: Sequence[Sequence[Path]]) -> None:
-        """shards: those of each source, in order."""
+    With `pictures` also `truth` 3×H×W and `weight` H×W, as `truth_of` makes them.
+    """
+
+    def __init__(self, shards: Sequence[Sequence[Path]], pictures: SampleItems | None = None) -> None:
+        """shards: those of each source, in order. pictures: the samples that they were made of."""
         self.shards = shards
+        self.pictures = pictures.as_rendered() if pictures else None
         self._open: dict[Path, Any] = {}
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
@@ -57,10 +61,16 @@ class LatentItems(Dataset[dict[str, Any]]):
             "annotation": one["annotation"].float(),
             "mask": one["mask"].float(),
             "number": draw.number,
+            **(truth_of(self.pictures[draw]) if self.pictures else {}),
         }
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # a reading process opens its own
+
+
+def truth_of(pictures: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`truth`, the annotation, and `weight` float32, the mask without the sky, of a sample's or a batch's pictures."""
+    return {"truth": pictures["annotation"], "weight": pictures["mask"].float() * pictures["valid"]}
 
 
 @torch.no_grad()
@@ -110,7 +120,7 @@ def cached_latents(items: SampleItems, model: LotusModel, run: RunConfig, accele
                     f"{path} was made of other data, for another task or by another autoencoder than this run's: make"
                     " the latents anew in another folder."
                 )
-    return LatentItems(shards)
+    return LatentItems(shards, items if run.protocol.decoded else None)
 
 
 def source_keys(items: SampleItems, model: LotusModel, run: RunConfig) -> list[str]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from ..model import task_embedding
 from .config import ProtocolConfig
+from .decoded import DecodedTruth
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars, float32. `total` is what is differentiated: annotation + reconstruction (Eq. 6) + weight · spread."""
+    """Scalars, float32. `total` is what is differentiated: annotation + reconstruction (Eq. 6), and decoded and spread
+    times their weights."""
 
     total: torch.Tensor
     annotation: torch.Tensor
     reconstruction: torch.Tensor | None
     spread: torch.Tensor | None = None
+    decoded: torch.Tensor | None = None
 
 
 def input_rows(count: int, protocol: ProtocolConfig) -> tuple[int, int, int]:
@@ -52,27 +55,28 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(weight > 0, values * weight, 0.0).sum() / weight.sum().clamp_min(1e-6)
 
 
-_SPREAD_SCALES = (1, 4, 16)  # latents; errors of whole surfaces count as well as those of points
+_SPREAD_SCALES = (1, 4, 16)  # edges of squares; errors of whole surfaces count as well as those of points
 
 
 def spread_loss(
-    first: torch.Tensor, second: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, scale: float
+    first: torch.Tensor, second: torch.Tensor, error: torch.Tensor, mask: torch.Tensor, scale: float, unit: int = 1
 ) -> torch.Tensor:
     """How badly the difference of two samples of one picture matches the error of their mean; float32 scalar.
 
-    The energy score (Gneiting & Raftery 2007, Eq. 22) of errors ±d against r = target − mean, where d is the samples'
+    The energy score (Gneiting & Raftery 2007, Eq. 22) of errors ±d against `error`, where d is the samples'
     difference divided by √2 · scale: smallest in expectation where samples spread by `scale` standard deviations of
-    the error. Means over the latents at several scales, each a vector over channels. The mean gets no gradient.
+    the error. Means over squares of several scales, each a vector over channels. The error gets no gradient.
 
     Args:
-        first, second, target: B×C×h×w. mask: B×1×h×w weights.
+        first, second: B×C×h×w. error: of their mean, likewise. mask: B×1×h×w weights.
+        unit: the edge of the smallest squares.
     """
-    error = target.float() - ((first + second) / 2).float().detach()
+    error = error.float().detach()
     spread = (first.float() - second.float()) / (math.sqrt(2) * scale)
     known = (mask > 0).float()
     total = error.new_zeros(())
     for size in _SPREAD_SCALES:
-        size = min(size, *error.shape[-2:])
+        size = min(size * unit, *error.shape[-2:])
         share = F.avg_pool2d(known, size)
         r, d = (F.avg_pool2d(x * known, size) for x in (error, spread))
         score = (_length(d - r) + _length(d + r)) / 2 - _length(d) / math.sqrt(2)
@@ -103,6 +107,7 @@ def protocol_losses(
     timesteps: torch.Tensor,
     scheduler: DDPMScheduler,
     protocol: ProtocolConfig,
+    pixels: DecodedTruth | None = None,
 ) -> Losses:
     """All terms from one U-Net call on the concatenated batch: annotations, then images to reconstruct.
 
@@ -113,6 +118,7 @@ def protocol_losses(
         prompt: 1×L×D.
         noise: as many rows as `input_rows` says in all, for Lotus-G; None for Lotus-D.
         timesteps: B, indices into the schedule.
+        pixels: with it the decoded term is added, and samples are taught to spread in pixels instead of latents.
     """
     count, second, again = input_rows(len(image), protocol)
     annotated = count + second
@@ -133,13 +139,25 @@ def protocol_losses(
     )
     predicted = unet(inputs, timesteps, prompt.expand(len(inputs), -1, -1), labels.to(image.device))
     total = annotation_loss = masked_mse(predicted[:count], target[:count], mask)
-    reconstruction = spread = None
+    reconstruction = spread = decoded = None
+    samples = predicted[:annotated]
+    if pixels is not None:
+        samples = pixels.maps(samples)
+        decoded = pixels.error(samples[:count])
+        total = total + protocol.decoded * decoded
     if again:
         reconstruction = masked_mse(predicted[annotated:], target[annotated:], None)
         total = total + reconstruction
     if second:
-        weights = torch.ones_like(image[:second, :1]) if mask is None else mask[:second]
-        pair = predicted[:second], predicted[count:annotated]
-        spread = spread_loss(*pair, annotation[:second], weights, protocol.spread_scale)
+        pair = samples[:second], samples[count:annotated]
+        mean = (pair[0] + pair[1]) / 2
+        if pixels is None:
+            weights = torch.ones_like(image[:, :1]) if mask is None else mask
+            spread = spread_loss(*pair, annotation[:second] - mean, weights[:second], protocol.spread_scale)
+        else:
+            known = pixels.first(second)
+            unit = samples.shape[-1] // image.shape[-1]
+            error = known.truth() - known.aligned(mean)
+            spread = spread_loss(*pair, error, known.weight.unsqueeze(1), protocol.spread_scale, unit)
         total = total + protocol.spread * spread
-    return Losses(total, annotation_loss, reconstruction, spread)
+    return Losses(total, annotation_loss, reconstruction, spread, decoded)

@@ -53,9 +53,9 @@ def open_source(config: SourceConfig) -> SampleSource:
 
 
 class SampleItems(Dataset[dict[str, Any]]):
-    """Draw → dict of `image`, `annotation` 3×H×W float32 in [−1, 1], `mask` H×W, `number` int.
+    """Draw → dict of `image`, `annotation` 3×H×W float32 in [−1, 1], `mask` and `valid` H×W, `number` int.
 
-    The mask is bool, or with `far_weight` the weights of `annotation_weight`.
+    The mask is bool, or with `far_weight` the weights of `annotation_weight`; `valid` is bool, without the sky.
     """
 
     def __init__(
@@ -77,8 +77,14 @@ class SampleItems(Dataset[dict[str, Any]]):
             "mask": annotation_weight(sample, self.far_weight)
             if self.far_weight
             else annotation_mask(sample, self.task),
+            "valid": sample.valid,
             "number": draw.number,
         }
+
+    def as_rendered(self) -> SampleItems:
+        """The same without the variations of pictures, which take time and leave the geometry as it is."""
+        plain = [source.source if isinstance(source, Varied) else source for source in self.sources]
+        return SampleItems(plain, self.task, self.space, self.far_weight)
 
 
 def batches_from(

@@ -15,8 +15,9 @@ from ..errors import LotusError
 from ..model import LotusModel
 from .base import build_model, make_scheduler
 from .config import RunConfig
+from .decoded import DecodedTruth
 from .latents import SHARD as LATENT_SHARD
-from .latents import cached_latents, encode_batch
+from .latents import cached_latents, encode_batch, truth_of
 from .loop import TrainingLoop, make_accelerator
 from .loss import input_rows, protocol_losses, training_timesteps
 from .order import Draw, noise, uniform
@@ -47,11 +48,20 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
     batches = batches_from(loop.step, batch_items, sources, run, accelerator, shard if run.data.stream else None)
     trained_steps = training_timesteps(run.protocol.training_timesteps, run.scheduler.num_train_timesteps)
 
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        if run.optim.channels_last:
+            latents = latents.contiguous(memory_format=torch.channels_last)
+        with accelerator.autocast():
+            return model.decode(latents)
+
+    def pixels_of(batch: dict[str, torch.Tensor]) -> DecodedTruth:
+        return DecodedTruth(run.model.task, decode, batch["truth"].to(device), batch["weight"].to(device))
+
     def losses(number: int, unet: Callable[..., Any]) -> dict[str, torch.Tensor]:
         batch = next(batches)
         numbers = batch["number"].tolist()
         if not cached:
-            batch = encode_batch(model, batch, accelerator)
+            batch = {**encode_batch(model, batch, accelerator), **truth_of(batch)}
         image, target, mask = (batch[name].to(device) for name in ("image", "annotation", "mask"))
         draws = None
         if model.variant == "g":
@@ -80,10 +90,13 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
             trained_steps[picked].to(device),
             scheduler,
             run.protocol,
+            pixels_of(batch) if run.protocol.decoded else None,
         )
         values = {"loss": result.total, "annotation_loss": result.annotation}
         if result.reconstruction is not None:
             values["reconstruction_loss"] = result.reconstruction
+        if result.decoded is not None:
+            values["decoded_loss"] = result.decoded
         if result.spread is not None:
             values["spread_loss"] = result.spread
         return values

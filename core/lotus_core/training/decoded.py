@@ -1,0 +1,76 @@
+"""The error of what is decoded from predicted latents, measured as evaluation measures it; gradients flow through.
+
+Fine-tuning end to end with such errors is that of Martin Garcia et al. 2024 (E2E-FT, arXiv 2409.11355); here they stand
+beside the latents' error of Eq. 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class DecodedTruth:
+    """Truth in pixels, and how latents become pixels.
+
+    Attributes:
+        decode: scaled latents B×C×h×w → pictures B×3×H×W.
+        annotation: B×3×H×W float32 in [−1, 1]. weight: B×H×W ≥ 0, 0 where it says nothing.
+    """
+
+    task: Literal["depth", "normal"]
+    decode: Callable[[torch.Tensor], torch.Tensor]
+    annotation: torch.Tensor
+    weight: torch.Tensor
+
+    def first(self, count: int) -> DecodedTruth:
+        """That of the first `count` pictures."""
+        return replace(self, annotation=self.annotation[:count], weight=self.weight[:count])
+
+    def maps(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents → float32 maps: depth B×1×H×W, the mean of its channels as in `predict`; normals B×3×H×W, unit."""
+        return self._as_maps(self.decode(latents).float())
+
+    def truth(self) -> torch.Tensor:
+        """The maps that were to be predicted, shaped as those of `maps`."""
+        return self._as_maps(self.annotation.float())
+
+    def _as_maps(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.mean(1, keepdim=True) if self.task == "depth" else F.normalize(pictures, dim=1)
+
+    def aligned(self, maps: torch.Tensor) -> torch.Tensor:
+        """`maps` as they are compared with the truth: depth after `align`, normals as they are."""
+        return align(maps, self.truth(), self.weight.unsqueeze(1)) if self.task == "depth" else maps
+
+    def error(self, maps: torch.Tensor) -> torch.Tensor:
+        """Weighted mean distance of aligned maps from the truth, float32 scalar.
+
+        For depth the absolute difference, which aims at the median, as AbsRel does, where a squared one aims at the
+        mean. For normals the length of the difference, 2 · sin(angle / 2): for small angles the angle in radians, whose
+        mean is reported, and unlike it with a gradient everywhere.
+        """
+        difference = (self.aligned(maps) - self.truth()).square().sum(1)
+        return ((difference + _EPSILON).sqrt() * self.weight).sum() / self.weight.sum().clamp_min(_EPSILON)
+
+
+def align(values: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """B×1×H×W `values`, each picture by the scale and shift that fit it best to its truth.
+
+    Least squares over the points of weight > 0, all alike, as evaluation does (`evaluation.alignment`).
+    """
+    known = (weight > 0).float()
+    count = known.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
+
+    def mean(x: torch.Tensor) -> torch.Tensor:
+        return (x * known).sum((1, 2, 3), keepdim=True) / count
+
+    centred, middle = values - mean(values), mean(truth)
+    scale = mean(centred * (truth - middle)) / (mean(centred.square()) + _EPSILON)
+    return scale * centred + middle

@@ -1,0 +1,113 @@
+"""The error of decoded predictions: that of evaluation, blind to scale and shift of depth, with gradients."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lotus_core.errors import LotusError
+from lotus_core.evaluation.alignment import align_affine
+from lotus_core.evaluation.metrics import angular_error
+from lotus_core.training.config import parse_config
+from lotus_core.training.decoded import DecodedTruth
+from lotus_core.training.trainer import train_model
+
+from .training_runs import log_lines, run_config, table
+
+
+def random(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def truth(task: str, annotation: torch.Tensor, weight: torch.Tensor) -> DecodedTruth:
+    """One whose latents are pictures already."""
+    return DecodedTruth(task, lambda latents: latents, annotation, weight)  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 10**6), st.floats(0.2, 3.0), st.floats(-2.0, 2.0))
+def test_depth_counts_after_the_alignment_of_evaluation(seed: int, scale: float, shift: float) -> None:
+    known = (random(2, 6, 7, seed=seed) > -0.5).float()
+    weight = known * random(2, 6, 7, seed=seed + 1).abs()
+    wanted = random(2, 1, 6, 7, seed=seed + 2).expand(2, 3, 6, 7)
+    pixels = truth("depth", wanted, weight)
+    assert float(pixels.error(pixels.maps(wanted * scale + shift))) < 2e-3
+
+    found = pixels.maps(wanted + 0.7 * random(2, 3, 6, 7, seed=seed + 3))
+    total = 0.0
+    for row in range(2):
+        mask = weight[row].numpy() > 0
+        values, true = found[row, 0].numpy(), wanted[row, 0].numpy()
+        a, b = align_affine(values, true, mask)
+        total += float((np.abs(a * values + b - true) * weight[row].numpy())[mask].sum())
+    assert float(pixels.error(found)) == pytest.approx(total / float(weight.sum()), abs=3e-3)
+
+
+@given(st.floats(0.01, 179.0))
+def test_normals_count_by_their_angle(degrees: float) -> None:
+    wanted = F.normalize(random(1, 3, 5, 5, seed=1), dim=1)
+    axis = F.normalize(torch.linalg.cross(wanted, random(1, 3, 5, 5, seed=2), dim=1), dim=1)
+    angle = math.radians(degrees)
+    turned = math.cos(angle) * wanted + math.sin(angle) * torch.linalg.cross(axis, wanted, dim=1)
+    pixels = truth("normal", wanted, torch.ones(1, 5, 5))
+    found = pixels.maps(3.0 * turned)  # of any length
+    assert float(pixels.error(found)) == pytest.approx(2 * math.sin(angle / 2), abs=2e-3)
+    seen, true = (x[0].permute(1, 2, 0).numpy() for x in (found, wanted))
+    assert angular_error(seen, true, np.ones((5, 5), bool)).mean() == pytest.approx(degrees, abs=0.1)
+
+
+@pytest.mark.parametrize("task", ["depth", "normal"])
+def test_points_without_weight_say_nothing(task: str) -> None:
+    weight = torch.ones(2, 8, 8)
+    weight[:, :, :3] = 0
+    weight[1] = 0  # a picture of which nothing is known
+    wanted, pictures = random(2, 3, 8, 8, seed=3), random(2, 3, 8, 8, seed=4).requires_grad_()
+    pixels = truth(task, wanted, weight)
+    error = pixels.error(pixels.maps(pictures))
+    error.backward()
+    assert torch.isfinite(error)
+    assert pictures.grad is not None
+    assert float(pictures.grad[0, :, :, 3:].abs().sum()) > 0
+    assert float(pictures.grad[0, :, :, :3].abs().max()) == 0.0
+    assert float(pictures.grad[1].abs().max()) == 0.0
+
+
+def decoded_losses(folder: Path) -> list[float]:
+    return [line["decoded_loss"] for line in log_lines(folder) if "decoded_loss" in line]
+
+
+@pytest.mark.parametrize("task", ["depth", "normal"])
+def test_cached_latents_give_the_error_of_encoding_on_the_fly(ingredients: Path, tmp_path: Path, task: str) -> None:
+    """Of varied pictures too, whose truth is read without making the pictures again."""
+    protocol = {"decoded": 3.0, "spread": 0.5, "spread_share": 0.5}
+    source = {"name": "cache", "path": str(ingredients / "scenes"), "vary": 2}
+    curves = []
+    for cached in (False, True):
+        folder = tmp_path / str(cached)
+        data = {"sources": [source], "cache_latents": cached}
+        train_model(run_config(ingredients, folder, model={"task": task}, protocol=protocol, data=data))
+        curves.append(decoded_losses(folder))
+    assert curves[1] == pytest.approx(curves[0], rel=5e-3)  # float16 keeps 11 bits
+
+
+@pytest.mark.parametrize("task", ["depth", "normal"])
+def test_a_run_lowers_what_it_counts(ingredients: Path, tmp_path: Path, task: str) -> None:
+    model = {"task": task, "base": f"lotus-tiny-{task}-g", "unet": {}, "autoencoder": ""}
+    optim = {"steps": 24, "lr": 1e-3, "batch_size": 4}
+    train_model(run_config(ingredients, tmp_path, model=model, protocol={"decoded": 5.0}, optim=optim))
+    curve = decoded_losses(tmp_path)
+    assert np.mean(curve[-5:]) < 0.7 * np.mean(curve[:5])
+
+
+def test_what_does_not_go_with_it_is_refused(ingredients: Path, tmp_path: Path) -> None:
+    for protocol in ({"prediction": "epsilon"}, {"training_timesteps": 10}):
+        with pytest.raises(LotusError, match="decoded needs prediction"):
+            parse_config(table(ingredients, tmp_path, protocol={"decoded": 1.0, **protocol}))
+    with pytest.raises(LotusError, match="decoded and spread must be ≥ 0"):
+        parse_config(table(ingredients, tmp_path, protocol={"decoded": -1.0}))
