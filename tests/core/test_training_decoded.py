@@ -99,10 +99,11 @@ def test_cached_latents_give_the_error_of_encoding_on_the_fly(ingredients: Path,
 @pytest.mark.parametrize("task", ["depth", "normal"])
 def test_a_run_lowers_what_it_counts(ingredients: Path, tmp_path: Path, task: str) -> None:
     model = {"task": task, "base": f"lotus-tiny-{task}-g", "unet": {}, "autoencoder": ""}
-    optim = {"steps": 24, "lr": 1e-3, "batch_size": 4}
-    train_model(run_config(ingredients, tmp_path, model=model, protocol={"decoded": 5.0}, optim=optim))
+    optim = {"steps": 16, "lr": 1e-3, "batch_size": 8}  # all scenes at every step
+    data = {"flip": False}
+    train_model(run_config(ingredients, tmp_path, model=model, protocol={"decoded": 5.0}, data=data, optim=optim))
     curve = decoded_losses(tmp_path)
-    assert np.mean(curve[-5:]) < 0.7 * np.mean(curve[:5])
+    assert curve[-1] < 0.7 * curve[0]
 
 
 def test_what_does_not_go_with_it_is_refused(ingredients: Path, tmp_path: Path) -> None:
