@@ -17,7 +17,7 @@ from lotus_core.model import LotusModel
 from lotus_core.training.annotation import annotation, annotation_mask
 from lotus_core.training.base import make_scheduler
 from lotus_core.training.config import RunConfig
-from lotus_core.training.loss import latent_mask, masked_mean
+from lotus_core.training.masks import latent_mask, masked_mean
 from lotus_core.training.order import noise
 from lotus_core.training.validation import predict_latents
 

@@ -13,7 +13,7 @@ from .maps import Depth, Normals, Uncertainty
 from .maps.depth import Space
 from .maps.normals import Convention
 from .model_info import ModelInfo
-from .running import KeptTensors, MeanAngle, MeanDirection, RunningSpread, unit
+from .running import KeptTensors, Level, MeanAngle, MeanDirection, RunningSpread, unit
 
 
 def finished(info: ModelInfo, frame: Frame, decoded: torch.Tensor) -> torch.Tensor:
@@ -45,10 +45,10 @@ def uncertainty_map(
 ) -> Uncertainty:
     """How far `count` finished samples are from each other, and their mean (`LotusPredictor.uncertainty`)."""
     if info.task == "depth":
-        spread = RunningSpread()
+        spread, level = RunningSpread(), Level(valid)
         for values in samples:
-            spread.add(values)
-        return Uncertainty(spread.std[0].numpy(), depth_map(info, spread.mean, valid), count, "depth")
+            spread.add(level.bring(values))
+        return Uncertainty(spread.std[0].numpy(), depth_map(info, spread.mean.clamp_(0, 1), valid), count, "depth")
     direction = MeanDirection()
     with KeptTensors() as kept:
         for vectors in samples:

@@ -149,10 +149,11 @@ class LotusPredictor:
     ) -> OneOrMany:
         """How much each pixel depends on the noise, over `samples` draws of Lotus-G; and the mean map.
 
-        Depth: standard deviation (of the population: divided by N) in units of `Depth.values`. Normals: mean angle, in
-        degrees, to the mean direction; for it the samples are kept until the mean is known, beyond 64 MiB of them in a
-        temporary file. Memory does not grow with `samples`. The first sample has the noise that `depth` and `normal`
-        draw for the same seed and index.
+        Depth: standard deviation (of the population: divided by N) in units of `Depth.values`, after each sample was
+        given the mean and the deviation of the first: depth is known up to scale and shift, so samples that differ in
+        no more agree (Marigold aligns its ensembles so, arXiv 2312.02145). Normals: mean angle, in degrees, to the mean
+        direction; for it the samples are kept until the mean is known, beyond 64 MiB of them in a temporary file.
+        Memory does not grow with `samples`. The first has the noise of `depth` and `normal` for that seed and index.
 
         Raises LotusError for Lotus-D and for fewer than 2 samples.
         """

@@ -11,6 +11,7 @@ import torch
 
 KEPT_IN_MEMORY = 64 * 2**20  # bytes of tensors kept for a second pass; more go to a temporary file
 SHORTEST = 1e-6  # vectors below this length have no direction
+FLATTEST = 1e-6  # maps of less standard deviation have no scale
 
 
 def unit(vectors: torch.Tensor) -> torch.Tensor:
@@ -40,6 +41,28 @@ class RunningSpread:
     def std(self) -> torch.Tensor:
         """Of the population: divided by N, not N − 1."""
         return (self._squares / self.count).clamp_min(0).sqrt()
+
+
+class Level:
+    """Brings maps to the mean and the standard deviation of the first one, over the `valid` pixels (None: all).
+
+    Depth that is known up to a scale and a shift agrees where only those differ. Moments and not least squares, which
+    would flatten a map that contradicts the first and so hide it. A flat map is only shifted.
+    """
+
+    def __init__(self, valid: np.ndarray | None) -> None:
+        self._known = None if valid is None or not valid.any() else torch.from_numpy(valid)
+        self._first: tuple[float, float] | None = None
+
+    def bring(self, values: torch.Tensor) -> torch.Tensor:
+        """1×H×W float32, changed in place and returned; the first one stays as it is."""
+        known = values if self._known is None else values[0][self._known]
+        deviation, mean = (float(moment) for moment in torch.std_mean(known, correction=0))
+        if self._first is None:
+            self._first = deviation, mean
+            return values
+        scale = self._first[0] / deviation if min(deviation, self._first[0]) > FLATTEST else 1.0
+        return values.sub_(mean).mul_(scale).add_(self._first[1])
 
 
 class MeanDirection:

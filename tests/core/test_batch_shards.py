@@ -18,7 +18,7 @@ from lotus_core.training import latents
 from lotus_core.training.trainer import train_model
 
 from .batches import journal, times_done
-from .training_runs import losses, run_config, write_ingredients
+from .training_runs import losses, run_config
 
 CONFIG = """
 [model]
@@ -43,24 +43,22 @@ batch_size = 2
 lr = 1e-3
 threads = 1
 [output]
-dir = "{folder}/run"
+dir = "{out}/run"
 """
 
 
 @pytest.fixture(scope="module")
-def ingredients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("ingredients")
-    write_ingredients(folder)
-    (folder / "train.toml").write_text(CONFIG.format(folder=folder.as_posix()))
-    return folder
+def config(ingredients: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("config") / "train.toml"
+    path.write_text(CONFIG.format(folder=ingredients.as_posix(), out=path.parent.as_posix()))
+    return str(path)
 
 
 def test_latents_made_by_a_batch_train_as_those_encoded_on_the_fly(
-    ingredients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingredients: Path, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latents, "SHARD", 3)
-    config, out = str(ingredients / "train.toml"), tmp_path / "latents"
+    out = tmp_path / "latents"
     for shard in ("1/2", "2/2"):  # as two jobs of an array
         assert main(["batch", config, str(out), "--task", "latents", "--shard", shard, "--quiet"]) == 0
     assert sorted(times_done(out)) == [
@@ -86,7 +84,7 @@ def test_latents_made_by_a_batch_train_as_those_encoded_on_the_fly(
 
 
 def test_a_sample_that_cannot_be_read_fails_its_shard_and_no_other(
-    ingredients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from lotus_core.batch import shards
 
@@ -101,14 +99,14 @@ def test_a_sample_that_cannot_be_read_fails_its_shard_and_no_other(
     monkeypatch.setattr(SceneCache, "__getitem__", damaged)
     shards._job.cache_clear()
     out = tmp_path / "out"
-    assert main(["batch", str(ingredients / "train.toml"), str(out), "--task", "latents", "--quiet"]) == 2
+    assert main(["batch", config, str(out), "--task", "latents", "--quiet"]) == 2
     assert "frame.0005.hdf5 is damaged" in capsys.readouterr().err
     assert ["done" if "done" in line else "failed" for line in journal(out) if "run" not in line] == ["done", "failed"]
 
 
-def test_samples_are_packed_and_read_back(ingredients: Path, tmp_path: Path) -> None:
+def test_samples_are_packed_and_read_back(ingredients: Path, config: str, tmp_path: Path) -> None:
     out = tmp_path / "samples"
-    assert main(["batch", str(ingredients / "train.toml"), str(out), "--task", "samples", "--quiet"]) == 0
+    assert main(["batch", config, str(out), "--task", "samples", "--quiet"]) == 0
     before, after = SceneCache(ingredients / "scenes"), SceneCache(out / "source-0")
     assert len(after) == len(before) == 8
     for index in (0, 7):
@@ -129,11 +127,9 @@ def test_streams_read_every_sample_once_and_a_few_shards_at_a_time() -> None:
         assert len(set(order[:50] // 50)) == 4  # and mixed
 
 
-def test_shards_and_maps_are_not_confused(
-    ingredients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copy(ingredients / "train.toml", tmp_path / "photo.jpg")
-    for source, more in ((str(ingredients / "train.toml"), []), (str(tmp_path), ["--task", "latents"])):
+def test_shards_and_maps_are_not_confused(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(config, tmp_path / "photo.jpg")
+    for source, more in ((config, []), (str(tmp_path), ["--task", "latents"])):
         assert main(["batch", source, str(tmp_path / "out"), *more]) == 2
         assert "are made of a training config (.toml), and maps of pictures" in capsys.readouterr().err
 
@@ -147,12 +143,12 @@ def test_the_accelerate_configs_train_on_two_processes(ingredients: Path, tmp_pa
     folder = Path(__file__).resolve().parents[2] / "configs" / "accelerate"
     processes = {path.name: load_config_from_file(str(path)).num_processes for path in sorted(folder.glob("*.yaml"))}
     assert processes == {"cpu.yaml": 2, "multi-gpu.yaml": 8, "multi-node.yaml": 32}
-    config = tmp_path / "train.toml"
-    text = (ingredients / "train.toml").read_text().replace("steps = 4", "steps = 10")
-    text = text.replace((ingredients / "run").as_posix(), (tmp_path / "two").as_posix())
-    config.write_text(f"{text}[log]\nevery = 1\n")
+    path = tmp_path / "train.toml"
+    text = CONFIG.format(folder=ingredients.as_posix(), out=tmp_path.as_posix())
+    text = text.replace("steps = 4", "steps = 10").replace(f"{tmp_path.as_posix()}/run", f"{tmp_path.as_posix()}/two")
+    path.write_text(f"{text}[log]\nevery = 1\n")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / "cpu.yaml")]
-    launch += ["-m", "lotus_core", "train", str(config)]
+    launch += ["-m", "lotus_core", "train", str(path)]
     subprocess.run(launch, check=True, capture_output=True, timeout=300)
     one = run_config(
         ingredients, tmp_path / "one", optim={"batch_size": 4, "steps": 10}, log={"checkpoint_every": 1000}

@@ -246,9 +246,12 @@ def test_culling_never_changes_what_is_hit(kind: str) -> None:
     each = torch.stack([p.intersect(scene.view.position.expand_as(directions), directions) for p in scene.primitives])
     assert torch.equal(torch.isinf(t), torch.isinf(each.amin(0)))
     near = torch.isfinite(t)
-    # Fewer rays at a time round otherwise on some processors: up to 1e-4 at thin things.
-    assert torch.allclose(t[near], each.amin(0)[near], rtol=1e-3)
-    assert torch.allclose(each.gather(0, what.clamp_min(0)[None])[0][near], t[near], rtol=1e-3)
+    chosen = each.gather(0, what.clamp_min(0)[None])[0]
+    for values in (each.amin(0), chosen):
+        off = (values[near] / t[near] - 1).abs()
+        # Fewer rays at a time round otherwise on some processors: up to 1e-4 at a few thin things.
+        assert off.quantile(0.99) < 1e-5
+        assert off.max() < 1e-3
 
 
 def test_what_is_out_of_focus_blurs_and_what_is_in_front_stays_sharp() -> None:

@@ -78,6 +78,19 @@ def test_points_without_weight_say_nothing(task: str) -> None:
     assert float(pictures.grad[1].abs().max()) == 0.0
 
 
+def test_samples_are_compared_without_what_a_scale_and_a_shift_explain() -> None:
+    first, weight = random(2, 1, 9, 9, seed=7), torch.ones(2, 9, 9)
+    depth = truth("depth", random(2, 3, 9, 9, seed=8), weight)
+    pair = depth.aligned_pair(first, 0.7 * first + 0.3)
+    assert float((pair[0] - pair[1]).abs().max()) < 1e-4
+    other = first.clone()
+    other[:, :, 4, 4] += 2.0
+    pair = depth.aligned_pair(first, 0.7 * other + 0.3)
+    assert (pair[0] - pair[1]).abs()[1, 0].argmax() == 4 * 9 + 4
+    normals = truth("normal", random(2, 3, 9, 9, seed=8), weight)
+    assert normals.aligned_pair(first, other) == (first, other)
+
+
 def decoded_losses(folder: Path) -> list[float]:
     return [line["decoded_loss"] for line in log_lines(folder) if "decoded_loss" in line]
 

@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from .masks import masked_mean
+
 _EPSILON = 1e-6
 
 
@@ -49,6 +51,13 @@ class DecodedTruth:
         """`maps` as they are compared with the truth: depth after `align`, normals as they are."""
         return align(maps, self.truth(), self.weight.unsqueeze(1)) if self.task == "depth" else maps
 
+    def aligned_pair(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Two samples as uncertainty compares them, without scale and shift of depth: each brought to their mean."""
+        if self.task == "normal":
+            return first, second
+        mean, weight = (first + second).detach() / 2, self.weight.unsqueeze(1)
+        return align(first, mean, weight), align(second, mean, weight)
+
     def error(self, maps: torch.Tensor) -> torch.Tensor:
         """Weighted mean distance of aligned maps from the truth, float32 scalar.
 
@@ -57,11 +66,11 @@ class DecodedTruth:
         mean is reported, and unlike it with a gradient everywhere.
         """
         difference = (self.aligned(maps) - self.truth()).square().sum(1)
-        return ((difference + _EPSILON).sqrt() * self.weight).sum() / self.weight.sum().clamp_min(_EPSILON)
+        return masked_mean((difference + _EPSILON).sqrt().unsqueeze(1), self.weight.unsqueeze(1))
 
 
-def align(values: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """B×1×H×W `values`, each picture by the scale and shift that fit it best to its truth.
+def align(values: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """B×1×H×W `values`, each picture by the scale and shift that fit it best to its `target`.
 
     Least squares over the points of weight > 0, all alike, as evaluation does (`evaluation.alignment`).
     """
@@ -71,6 +80,6 @@ def align(values: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> to
     def mean(x: torch.Tensor) -> torch.Tensor:
         return (x * known).sum((1, 2, 3), keepdim=True) / count
 
-    centred, middle = values - mean(values), mean(truth)
-    scale = mean(centred * (truth - middle)) / (mean(centred.square()) + _EPSILON)
+    centred, middle = values - mean(values), mean(target)
+    scale = mean(centred * (target - middle)) / (mean(centred.square()) + _EPSILON)
     return scale * centred + middle

@@ -27,7 +27,7 @@ from ..errors import LotusError
 from ..files import atomic_path
 from ..model import LotusModel
 from .config import RunConfig
-from .loss import latent_mask
+from .masks import latent_mask
 from .order import Draw
 from .sources import SampleItems
 

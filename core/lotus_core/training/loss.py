@@ -1,4 +1,4 @@
-"""The loss of Eq. 6 and its latent mask, with the switches of Table 3."""
+"""The loss of Eq. 6, with the switches of Table 3."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from ..model import task_embedding
 from .config import ProtocolConfig
 from .decoded import DecodedTruth
+from .masks import masked_mean, masked_mse
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler
@@ -35,24 +36,6 @@ def input_rows(count: int, protocol: ProtocolConfig) -> tuple[int, int, int]:
     second = max(1, round(protocol.spread_share * count)) if protocol.spread else 0
     again = max(1, round(protocol.reconstruction_share * count)) if protocol.detail_preserver else 0
     return count, second, again
-
-
-def latent_mask(valid: torch.Tensor, factor: int) -> torch.Tensor:
-    """B×H×W pixels, bool or weights ≥ 0 → B×1×h×w float32 latents: the mean, but 0 where any pixel under it is 0."""
-    weight = valid.float().unsqueeze(1)
-    return F.avg_pool2d(weight, factor) * (F.max_pool2d(-weight, factor) < 0)
-
-
-def masked_mse(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean squared error over latent elements, weighted by `mask` (B×1×h×w), in float32; 0 where all weights are 0."""
-    squared = (prediction.float() - target.float()).square()
-    return squared.mean() if mask is None else masked_mean(squared, mask)
-
-
-def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of B×C×h×w values weighted by B×1×h×w; 0 where all weights are 0."""
-    weight = mask.float().expand_as(values)
-    return torch.where(weight > 0, values * weight, 0.0).sum() / weight.sum().clamp_min(1e-6)
 
 
 _SPREAD_SCALES = (1, 4, 16)  # edges of squares; errors of whole surfaces count as well as those of points
@@ -158,6 +141,7 @@ def protocol_losses(
             known = pixels.first(second)
             unit = samples.shape[-1] // image.shape[-1]
             error = known.truth() - known.aligned(mean)
+            pair = known.aligned_pair(*pair)
             spread = spread_loss(*pair, error, known.weight.unsqueeze(1), protocol.spread_scale, unit)
         total = total + protocol.spread * spread
     return Losses(total, annotation_loss, reconstruction, spread, decoded)

@@ -17,7 +17,8 @@ from ..model import LotusModel
 from .annotation import annotation, annotation_mask
 from .config import RunConfig
 from .latents import encode_batch
-from .loss import masked_mse, training_timesteps
+from .loss import training_timesteps
+from .masks import masked_mse
 from .order import noise
 from .pictures import save_contact_sheet
 
