@@ -250,7 +250,7 @@ def test_culling_never_changes_what_is_hit(kind: str) -> None:
     for values in (each.amin(0), chosen):
         off = (values[near] / t[near] - 1).abs()
         # Fewer rays at a time round otherwise on some processors: up to 1e-4 at a few thin things.
-        assert off.quantile(0.99) < 1e-5
+        assert off.quantile(0.9) < 1e-6
         assert off.max() < 1e-3
 
 
