@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -25,5 +26,7 @@ def heading(parser: argparse.ArgumentParser, chosen: argparse.Namespace, module:
 
 
 def _shown(value: Any) -> str:
-    """A benchmark's name and folder, or a single value; of a file its name."""
-    return f"{value[0]} DIR" if isinstance(value, list) else Path(str(value)).name
+    """A benchmark's name, folder and further words, quoted for a shell, or a single value; of a file its name."""
+    if isinstance(value, list):
+        return " ".join([value[0], "DIR", *map(shlex.quote, value[2:])])
+    return Path(str(value)).name

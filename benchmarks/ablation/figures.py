@@ -49,7 +49,7 @@ def _ladder(results: Results) -> Any:
             label = "with noise (Lotus-G)" if noisy else "without (Lotus-D)"
             panel.errorbar(means, [p + shift for p in at], xerr=deviations, fmt="o", c=colour, capsize=3, label=label)
         ramp = results.references[domain]["ramp, disparity"]["abs_rel"]
-        panel.axvline(ramp, c=_GREY, ls=":", label="vertical ramp")
+        panel.axvline(ramp, c=_GREY, ls=":", label="ramp in disparity")
         panel.set(title=f"{domain} scenes", xlabel="AbsRel, mean ± deviation over seeds")
         panel.locator_params(axis="x", nbins=6)
         panel.grid(alpha=0.3)

@@ -78,15 +78,16 @@ def score_maps(maps: torch.Tensor, space: Any, scenes: Sequence[Sample]) -> dict
 
 @torch.no_grad()
 def references(model: LotusModel, scenes: Sequence[Sample]) -> dict[str, Any]:
-    """What to hold the scores against: the truth after the autoencoder, in either space, and a vertical ramp."""
+    """What to hold the scores against, in either space: the truth after the autoencoder, and a vertical ramp."""
     found = {}
+    count, (height, width) = len(scenes), scenes[0].depth.shape
+    down = torch.arange(1, height + 1)[None, :, None].expand(count, height, width) / height
     for space in ("depth", "disparity"):
         pictures = torch.stack([annotation(scene, "depth", space) for scene in scenes])
         decoded = (model.decode(model.encode(pictures), mean=True)[:, 0] / 2 + 0.5).clamp(0, 1)
         found[f"autoencoder, {space}"] = score_maps(decoded, space, scenes)
-    count, (height, width) = len(scenes), scenes[0].depth.shape
-    ramp = torch.arange(1, height + 1)[None, :, None].expand(count, height, width) / height
-    found["ramp, disparity"] = score_maps(ramp, "disparity", scenes)
+        # Depth grows toward the top of a picture, disparity toward its bottom; alignment takes no negative scale.
+        found[f"ramp, {space}"] = score_maps(down if space == "disparity" else down.flip(1), space, scenes)
     return found
 
 

@@ -64,8 +64,9 @@ def run_all(out: Path, scale: Scale, rendered: Path | None = None, textures: str
         if not (folder / RESULT).exists():
             result = run_one(out, rung, seed, scale, held_out)
             print(f"{folder.name}: AbsRel {result['domains']['indoor']['abs_rel']:.4f}", flush=True)
-    if not (out / THIN_FILE).exists():
-        _write(out / THIN_FILE, measure_thin(out, scale, textures))
+    thin = measure_thin(out, scale, textures)
+    if thin is not None:
+        _write(out / THIN_FILE, thin)
 
 
 def plan(scale: Scale) -> Iterator[tuple[Rung, int]]:
@@ -103,7 +104,7 @@ def run_one(out: Path, rung: Rung, seed: int, scale: Scale, held_out: dict[str, 
         "version": __version__,
         "domains": {domain: evaluate(model, run, scenes) for domain, scenes in held_out.items()},
     }
-    if rung in PATHS and seed == 0:
+    if rung in PATHS:
         scenes = held_out["indoor"][: scale.path_scenes]
         result["path"] = denoising_path(model, run, scenes, scale.noise_seeds)
     _write(run_folder(out, rung, seed) / RESULT, result)

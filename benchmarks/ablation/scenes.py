@@ -36,14 +36,14 @@ class Scale:
 
     height: int = 48
     width: int = 64
-    scenes: int = 600
+    scenes: int = 1200
     held_out: int = 100
     measured: int = 30
     sizes: tuple[int, ...] = (100, 400, 0)
     batch: int = 16
     steps: int = 300
     seeds: int = 3
-    fig7_seeds: int = 1
+    fig7_seeds: int = 3
     noise_seeds: int = 6
     path_scenes: int = 8
 

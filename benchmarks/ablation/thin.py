@@ -25,22 +25,30 @@ PRESERVER = {"without": LADDER[2][1], "with": LADDER[3][1]}
 THIN, THIN_FILE = "thin", "thin.json"
 
 
-def measure_thin(out: Path, scale: Scale, textures: str | None = "public") -> dict[str, Any]:
+def measure_thin(out: Path, scale: Scale, textures: str | None = "public") -> dict[str, Any] | None:
     """Scores of the rungs of PRESERVER on held-out scenes of the kind "thin", one for each seed that is trained.
 
-    Returns references, as `measure.references`, and runs: a list of rung, seed and scores.
+    Returns references, as `measure.references`, and runs: a list of rung, seed and scores, those in THIN_FILE as they
+    are there. None where nothing was to be added to it.
     """
+    known = json.loads((out / THIN_FILE).read_text()) if (out / THIN_FILE).exists() else {"runs": []}
+    measured = {(Rung(**each["rung"]), each["seed"]) for each in known["runs"]}
+    lacking = [
+        (rung, seed)
+        for rung in PRESERVER.values()
+        for seed in range(scale.seeds)
+        if (rung, seed) not in measured and (run_folder(out, rung, seed) / "result.json").exists()
+    ]
+    if not lacking and "references" in known:
+        return None
     scenes = thin_scenes(out, scale, textures)
+    runs = list(known["runs"])
+    for rung, seed in lacking:
+        trained = load_model(run_folder(out, rung, seed) / f"{rung.name}.safetensors", "cpu", torch.float32)
+        scores = evaluate(trained, config(out, rung, seed, scale), scenes)
+        runs.append({"rung": asdict(rung), "seed": seed, "scores": scores})
     model = load_model(AUTOENCODER, "cpu", torch.float32)
-    runs = []
-    for rung in PRESERVER.values():
-        for seed in range(scale.seeds):
-            weights = run_folder(out, rung, seed) / f"{rung.name}.safetensors"
-            if (weights.parent / "result.json").exists():
-                trained = load_model(weights, "cpu", torch.float32)
-                scores = evaluate(trained, config(out, rung, seed, scale), scenes)
-                runs.append({"rung": asdict(rung), "seed": seed, "scores": scores})
-    return {"references": references(model, scenes), "runs": runs}
+    return {"references": known.get("references") or references(model, scenes), "runs": runs}
 
 
 def thin_scenes(out: Path, scale: Scale, textures: str | None) -> list[Sample]:
