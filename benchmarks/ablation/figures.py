@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lotus_core.errors import LotusError
 
 from .ladder import FOOTNOTE, LADDER
@@ -68,7 +70,10 @@ def _paths(results: Results) -> Any:
     figure, panels = _pyplot().subplots(1, 2, figsize=(9, 3.6), dpi=100)
     for panel, what in zip(panels, ("error", "variance"), strict=True):
         for label, path, colour in paths:
-            panel.plot(path["timesteps"], path[what], c=colour, label=f"{label}-prediction")
+            means, deviations = (np.array(values) for values in mean_of_lists(getattr(path, what)))
+            panel.plot(path.timesteps, means, c=colour, label=f"{label}-prediction")
+            low = np.maximum(means - deviations, means / 10)  # the axis is logarithmic
+            panel.fill_between(path.timesteps, low, means + deviations, color=colour, alpha=0.25, lw=0)
         panel.set(yscale="log", xlabel="time-step t, from noise (left) to the end", title=f"{what} of predicted z0")
         panel.invert_xaxis()
         panel.grid(alpha=0.3)

@@ -157,9 +157,9 @@ def path_table(found: Results) -> str:
         path = found.path(rung)
         if path is None:
             continue
-        for place in (0, len(path["timesteps"]) // 2, len(path["timesteps"]) - 1):
-            values = (path["error"][place], path["variance"][place])
-            lines.append(f"| {label} | {path['timesteps'][place]} | {values[0]:.3g} | {values[1]:.3g} |")
+        for place in (0, len(path.timesteps) // 2, len(path.timesteps) - 1):
+            error, variance = (spread.to_digits(3) for spread in (path.error[place], path.variance[place]))
+            lines.append(f"| {label} | {path.timesteps[place]} | {error} | {variance} |")
     return "\n".join(lines)
 
 
@@ -203,8 +203,9 @@ def _scale(found: Results) -> str:
         f"The scale of the numbers below is small: pictures of {s['width']}×{s['height']} pixels, {s['scenes']} scenes"
         f" of both domains, a U-Net of a million parameters trained from random weights (so without the image prior"
         f" that the paper adapts) for {s['steps']} steps of {s['batch']} samples, {found.seeds()} seeds of each rung of"
-        f" the ladder. Measured on at most {s['measured']} held-out scenes of each domain; ± is the deviation over the"
-        f" seeds. {len(found.runs)} trainings, {sum(seconds) / 3600:.1f} hours by the clock, {'; '.join(hardware)}."
+        f" the ladder and {found.fig7_seeds()} of each cell of Fig. 7. Measured on at most {s['measured']} held-out"
+        f" scenes of each domain; ± is the deviation over the seeds. {len(found.runs)} trainings,"
+        f" {sum(seconds) / 3600:.1f} hours by the clock, {'; '.join(hardware)}."
     )
 
 

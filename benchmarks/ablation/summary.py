@@ -33,9 +33,23 @@ class Spread:
             return "–"
         return f"{self.mean:.3f}" + ("" if math.isnan(self.deviation) else f" ± {self.deviation:.3f}")
 
+    def to_digits(self, digits: int) -> str:
+        """Mean ± deviation to so many significant digits, for numbers of any size."""
+        words = f"{self.mean:.{digits}g}"
+        return words if math.isnan(self.deviation) else f"{words} ± {self.deviation:.{digits - 1}g}"
+
     def separate_from(self, other: Spread) -> bool:
         """Whether mean ± deviation of one does not touch that of the other."""
         return abs(self.mean - other.mean) > self.deviation + other.deviation
+
+
+@dataclass(frozen=True)
+class DenoisingPath:
+    """Fig. 5 and 6: at every time-step the error and the variance of the predicted clean latents, over the seeds."""
+
+    timesteps: list[int]
+    error: list[Spread]
+    variance: list[Spread]
 
 
 class Results:
@@ -65,9 +79,20 @@ class Results:
         """Trainings of the rung of the ladder that has fewest."""
         return min(len(self.runs_of(rung)) for _, rung in LADDER)
 
-    def path(self, rung: Rung) -> dict[str, Any] | None:
-        """The denoising path of a rung, if it was followed."""
-        return next((run["path"] for run in self.runs_of(rung) if "path" in run), None)
+    def fig7_seeds(self) -> int:
+        """Trainings of the cell of Fig. 7 that has fewest."""
+        return min((len(spread.values) for row in self.fig7().values() for spread in row.values()), default=0)
+
+    def path(self, rung: Rung) -> DenoisingPath | None:
+        """The denoising path of a rung, over the seeds that it was followed for, if it was."""
+        paths = [run["path"] for run in self.runs_of(rung) if "path" in run]
+        if not paths:
+            return None
+        error, variance = (
+            [Spread(values) for values in zip(*(path[what] for path in paths), strict=True)]
+            for what in ("error", "variance")
+        )
+        return DenoisingPath(paths[0]["timesteps"], error, variance)
 
     def fig7(self) -> dict[int, dict[int, Spread]]:
         """Number of indoor scenes (0: all) → T' → AbsRel indoors, where there is any."""
