@@ -210,6 +210,25 @@ def test_sources(tmp_path: Path) -> None:
             find_items(str(tmp_path / nothing), tmp_path / "out")
 
 
+def test_a_glob_over_everything_takes_neither_results_nor_hidden_folders(
+    checkpoints: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path, 2)
+    (tmp_path / ".trash" / "old").mkdir(parents=True)
+    shutil.copy(tmp_path / "set1" / "photo001.png", tmp_path / ".trash" / "old")
+    monkeypatch.chdir(tmp_path)
+    for out in ("out", "out", str(tmp_path / "set1" / "maps")):  # again, and elsewhere by its whole path
+        options = ["--model", checkpoints["depth"], "--threads", "1", "--quiet"]
+        assert main(["batch", "**/*.png", out, *options]) == 0
+        assert "set1/photo001.png" in manifest(Path(out))["items"]
+        shutil.copy(tmp_path / "set1" / "photo001.png", Path(out) / ".lotus-batch" / "clips")
+    assert list(manifest(tmp_path / "out")["items"]) == ["set1/photo001.png"]
+    items, _ = find_items(str(tmp_path / ".trash" / "*" / "*.png"), tmp_path / "out")  # named, so wanted
+    assert [item.key for item in items] == ["old/photo001.png"]
+    with pytest.raises(lotus.LotusError, match="matches is hidden or lies in out: name another destination"):
+        find_items("out/set1/*.png", Path("out"))
+
+
 def test_pictures_in_flight_are_bounded(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -67,8 +67,8 @@ def id_of(key: str) -> str:
 def find_items(source: str, destination: Path, sequences: bool = True) -> tuple[list[Item], int]:
     """The items of a folder (with all below it), a glob, a frame pattern (`shot.####.exr`, `shot.%04d.exr`) or a file.
 
-    Returns them ordered by key, and how many files were passed over because of their suffix. Hidden files, and all in
-    `destination`, are passed over silently. `sequences`: group numbered files of a folder into sequences.
+    Returns them ordered by key, and how many files were passed over because of their suffix. Hidden files and folders,
+    and all in `destination`, are passed over silently. `sequences`: group numbered files of a folder into sequences.
 
     Raises LotusError where there is nothing to work on.
     """
@@ -84,7 +84,7 @@ def find_items(source: str, destination: Path, sequences: bool = True) -> tuple[
     elif _PATTERN.search(path.name):
         return _named([_sequence_of_pattern(path)]), 0
     elif any(mark in source for mark in "*?["):
-        root, found = _glob(path)
+        root, found = _glob(path, destination)
     else:
         raise LotusError(f"There is no {source}: give a folder, a file, a glob in quotes, or frames as shot.####.exr.")
     known = [file for file in found if file.suffix.lower() in STILLS | VIDEOS]
@@ -102,15 +102,25 @@ def _walk(folder: Path, destination: Path) -> Iterator[Path]:
         yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
 
 
-def _glob(pattern: Path) -> tuple[Path, list[Path]]:
-    """The files that match, and the folder above all wildcards."""
+def _glob(pattern: Path, destination: Path) -> tuple[Path, list[Path]]:
+    """The files that match, without hidden ones and those in `destination`, and the folder above all wildcards."""
     parts = pattern.parts
     first = next(index for index, part in enumerate(parts) if any(mark in part for mark in "*?["))
     root = Path(*parts[:first]) if first else Path()
-    found = sorted(path for path in root.glob(str(Path(*parts[first:]))) if path.is_file() and path.name[0] != ".")
-    if not found:
+    matches = sorted(path for path in root.glob(str(Path(*parts[first:]))) if path.is_file())
+    if not matches:
         raise LotusError(f"Nothing matches {pattern}: check it, and quote it so that the shell leaves it alone.")
+    skipped = destination.resolve()
+    ours = {folder for folder in {path.parent for path in matches} if folder.resolve().is_relative_to(skipped)}
+    found = [path for path in matches if path.parent not in ours and not _is_hidden(path.relative_to(root))]
+    if not found:
+        raise LotusError(f"All that {pattern} matches is hidden or lies in {destination}: name another destination.")
     return root, found
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether the file or a folder on the way to it is; `..` is none."""
+    return any(part.startswith(".") and part != ".." for part in path.parts)
 
 
 def _sequence_of_pattern(pattern: Path) -> Item:
