@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bpy
 import numpy as np
+from mathutils import Color
 
 from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
@@ -46,18 +47,31 @@ def size_of(photo: bpy.types.Image) -> tuple[int, int]:
 
 
 def photo_pixels(image: bpy.types.Image) -> np.ndarray:
-    """uint8 H×W×3 or H×W×4, top row first, display-referred sRGB; a float image is taken as linear and encoded."""
+    """uint8 H×W×3 or H×W×4, top row first, display-referred sRGB; "Non-Color" values are taken as they are.
+
+    Blender converts the values of float images (16-bit files too, whatever their colour space) to its linear working
+    space when it loads them, and multiplies them by alpha: both are undone here.
+    """
     values = pixels_of(image)
     if values.shape[2] == 2:
         values = values[..., :1]
     if values.shape[2] == 1:
         values = values.repeat(3, axis=2)
-    if image.is_float and image.colorspace_settings.name != "sRGB" and not image.colorspace_settings.is_data:
-        colour = np.clip(values[..., :3], 0, 1)
-        encoded = np.where(colour <= _SRGB_LINEAR_END, 12.92 * colour, 1.055 * colour ** (1 / 2.4) - 0.055)
-        values = np.concatenate([encoded, values[..., 3:]], axis=2)
+    if image.is_float and not image.colorspace_settings.is_data:
+        colour = values[..., :3]
+        if values.shape[2] == 4 and image.alpha_mode in {"STRAIGHT", "PREMUL"}:
+            colour = colour / np.where(values[..., 3:] > 0, values[..., 3:], 1)
+        values = np.concatenate([_encoded(colour), values[..., 3:]], axis=2)
     opaque = values.shape[2] == 4 and bool((values[..., 3] >= 1).all())
     return np.rint(np.clip(values[..., :3] if opaque else values, 0, 1) * 255).astype(np.uint8)
+
+
+def _encoded(linear: np.ndarray) -> np.ndarray:
+    """Colours of the .blend's working space (H×W×3) as sRGB."""
+    # Linear Rec.709 unless the .blend says otherwise, which it can from 5.0 on.
+    to_rec709 = np.array([Color(axis).from_scene_linear_to_rec709_linear() for axis in np.eye(3)], np.float32)
+    colour = np.clip(linear @ to_rec709, 0, 1)
+    return np.where(colour <= _SRGB_LINEAR_END, 12.92 * colour, 1.055 * colour ** (1 / 2.4) - 0.055)
 
 
 def new_map_image(name: str, rgb: np.ndarray, alpha: np.ndarray | None = None) -> bpy.types.Image:
