@@ -146,7 +146,7 @@ def test_an_existing_result_is_replaced(tmp_path: Path, photo: str, checkpoints:
     assert names(out) == ["keep.txt", "photo.json", "photo_depth.png", "photo_depth_preview.png"]
 
 
-@pytest.mark.parametrize(("suffix", "beside"), [("glb", []), ("ply", []), ("obj", ["scene.mtl", "scene.png"])])
+@pytest.mark.parametrize(("suffix", "beside"), [("glb", []), ("ply", []), ("obj", ["scene.mtl", "scene.texture.png"])])
 def test_mesh_opens_with_one_vertex_per_pixel(
     tmp_path: Path, photo: str, checkpoints: dict[str, str], suffix: str, beside: list[str]
 ) -> None:

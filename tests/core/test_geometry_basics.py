@@ -215,11 +215,12 @@ def test_ply_holds_colour_normals_uncertainty(tmp_path: Path) -> None:
 def test_obj_comes_with_material_and_photo(tmp_path: Path) -> None:
     mesh, texture, _ = textured()
     save_mesh(mesh, tmp_path / "a.obj", texture)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mtl", "a.obj", "a.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mtl", "a.obj", "a.texture.png"]
     assert "Kd 1.0" in (tmp_path / "a.mtl").read_text()
     loaded = trimesh.load(tmp_path / "a.obj", process=False)
+    assert np.array_equal(np.asarray(loaded.visual.material.image.convert("RGB")), texture), "found through the MTL"
     assert np.allclose(loaded.vertices, mesh.vertices, atol=1e-5)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), texture)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.texture.png")), texture)
 
 
 def test_unknown_suffix_and_missing_folder(tmp_path: Path) -> None:

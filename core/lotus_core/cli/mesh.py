@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import part
 from .console import Stopwatch, complain, progress_bar
+from .mesh_files import check_inputs_stay, preview_path
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
 from .options import add_fast_options, add_model_options, add_quiet, add_tile, whole
 from .outputs import OutputFolder
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
     from ..images import load_image
 
     check_options(args)
+    check_inputs_stay(args)
     posed = _poses(args)
     watch = Stopwatch()
     with OutputFolder(args.output.parent) as folder, progress_bar(args.quiet) as progress:
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         with folder.all_or_nothing() as staging:
             scene.save(staging / args.output.name, **record)
             if args.preview:
-                _save_preview(scene, staging / f"{args.output.stem}.preview.png")
+                _save_preview(scene, preview_path(staging / args.output.name))
             if args.maps is not None:
                 scene.save_maps(staging, args.output.stem, args.maps)
     failed = (scene.record.get("calibration") or {}).get("failed")

@@ -21,6 +21,7 @@ from .preview import sample_texture
 
 SUFFIXES = (".glb", ".ply", ".obj")
 _JPEG_QUALITY = 95
+_TEXTURE = ".texture"  # beside an OBJ; the stem alone is often the name of the photo
 _WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
 
 
@@ -41,7 +42,7 @@ def save_mesh(
     as `_NAME`. unlit: show the photo without lighting (KHR_materials_unlit); the default does so unless there is a
     normal map, which only light can show.
     .ply: colour, normal, UV (s, t) and every scalar attribute per vertex.
-    .obj: with `<stem>.mtl` and `<stem>.png` beside it.
+    .obj: with `<stem>.mtl` and `<stem>.texture.png` beside it.
 
     texture: uint8 H×W×3, used with `mesh.uvs`. normal_map: uint8 H×W×3. Raises LotusError.
     """
@@ -61,6 +62,13 @@ def save_mesh(
     for name, data in files.items():
         with atomic_path(name) as temporary:
             temporary.write_bytes(data)
+
+
+def mesh_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Every file that `save_mesh` may write under this name."""
+    path = Path(path)
+    beside = (".mtl", f"{_TEXTURE}.png") if path.suffix.lower() == ".obj" else ()
+    return [path, *(path.with_name(f"{path.stem}{end}") for end in beside)]
 
 
 def _trimesh(mesh: Mesh, visual: Any = None) -> Any:
@@ -166,9 +174,10 @@ def _obj(mesh: Mesh, path: Path, texture: np.ndarray | None) -> dict[Path, bytes
     from PIL import Image
 
     visual = None
+    material_name = f"{path.stem}{_TEXTURE}"  # trimesh names the picture after it
     if texture is not None and mesh.uvs is not None:
         material = trimesh.visual.material.SimpleMaterial(
-            image=Image.fromarray(texture), name=path.stem, diffuse=_WHITE, ambient=_WHITE, specular=_BLACK
+            image=Image.fromarray(texture), name=material_name, diffuse=_WHITE, ambient=_WHITE, specular=_BLACK
         )
         visual = trimesh.visual.TextureVisuals(uv=mesh.uvs, material=material)
     text, beside = trimesh.exchange.obj.export_obj(

@@ -72,7 +72,7 @@ class Scene:
         path = Path(path)
         encoded = None if self.normal_map is None else self.normal_map.preview("opengl")
         save_mesh(self.mesh, path, self.photo, self.camera, normal_map=encoded, camera_to_world=self.camera_to_world)
-        beside = path.with_name(f"{path.stem}.scene.json")
+        beside = sidecar_path(path)
         write_sidecar(beside, {**self.record, **record, "mesh": path.name})
         return [path, beside]
 
@@ -147,6 +147,11 @@ def build_scene(
         "options": asdict(options),
     }
     return Scene(mesh, photo, camera, normal_map, options, surface, record, normals=normals)
+
+
+def sidecar_path(mesh: str | os.PathLike[str]) -> Path:
+    """Where the JSON of a mesh file lies."""
+    return Path(mesh).with_name(f"{Path(mesh).stem}.scene.json")
 
 
 def write_sidecar(path: str | os.PathLike[str], record: dict[str, Any]) -> None:

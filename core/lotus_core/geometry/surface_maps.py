@@ -14,7 +14,12 @@ from .baking import ambient_occlusion, curvature_map
 from .slopes import normals_from_depth
 from .surface import Surface
 
-MAPS = ("distance", "normal", "curvature", "occlusion")
+MAPS = ("distance", "normal", "curvature", "occlusion", "tangent")
+
+
+def map_paths(folder: str | os.PathLike[str], stem: str) -> dict[str, Path]:
+    """The file of each map."""
+    return {name: Path(folder) / f"{stem}.{name}.exr" for name in MAPS}
 
 
 def save_surface_maps(
@@ -34,7 +39,6 @@ def save_surface_maps(
     """
     if convention not in ("opengl", "directx"):
         raise LotusError(f"Normal maps for textures are 'opengl' or 'directx', not {convention!r}.")
-    folder = Path(folder)
     z = np.where(surface.valid, surface.z, 0).astype(np.float32)
     own = normals_from_depth(z, surface.camera, surface.valid)
     shown = own if normals is None else normals
@@ -45,12 +49,13 @@ def save_surface_maps(
             surface.valid, ambient_occlusion(np.where(surface.valid, z, z.max()), own, surface.camera), 1
         ),
     }
-    paths = {name: folder / f"{stem}.{name}.exr" for name in MAPS}
+    paths = map_paths(folder, stem)
     for name, values in grey.items():
         values = values.astype(np.float32)
         storage.write_map(paths[name], values, values, {"map": name})
     shown.to(convention).save(paths["normal"])
-    if tangent_map is not None:
-        paths["tangent"] = folder / f"{stem}.tangent.exr"
+    if tangent_map is None:
+        del paths["tangent"]
+    else:
         tangent_map.to(convention).save(paths["tangent"])
     return list(paths.values())
