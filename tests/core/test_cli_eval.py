@@ -6,9 +6,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lotus_core.cli import main
+from lotus_core.maps import Depth
 
 from .benchmark_files import write_dsine, write_scannet
 from .models import official_folder, wide_unet
@@ -93,6 +95,44 @@ def test_a_run_is_not_mixed_with_another_model(
     assert main([*mine, "nameless", "--space", "depth"]) == 2
     message = capsys.readouterr().err
     assert "of an older version, which did not record model_fingerprint" in message
+    assert message.count("\n") == 1
+
+
+def test_saved_maps_that_changed_are_scored_again_and_another_list_is_refused(
+    eval_depth: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, maps, out = tmp_path / "scannet", tmp_path / "maps", tmp_path / "out"
+    ramp = np.linspace(0.2, 0.8, 48 * 64, dtype=np.float32).reshape(48, 64)
+    (maps / "scene/color").mkdir(parents=True)
+    for name, values in (("000000", ramp), ("000001", ramp)):
+        Depth(values, "depth").save(maps / f"scene/color/{name}.npy")
+
+    def score(folder: Path, *more: str) -> dict[str, float]:
+        command = [*eval_depth, "--predictions", str(maps), "-o", str(folder), "--quiet", *more]
+        assert main(command) == 0, capsys.readouterr().err
+        metrics: dict[str, float] = json.loads((folder / "summary.json").read_text())["metrics"]
+        return metrics
+
+    first = score(out)
+    assert score(out) == first
+    Depth(ramp**3, "depth").save(maps / "scene/color/000001.npy")
+    changed = score(out)
+    assert changed == score(tmp_path / "fresh")
+    assert changed["abs_rel"] != pytest.approx(first["abs_rel"], rel=1e-3)
+    Depth(ramp**3, "disparity").save(maps / "scene/color/000001.npy")  # the same values with another meaning
+    assert score(out) == score(tmp_path / "afresh") != changed
+    lines = (out / "per_sample.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["name", "scene/color/000000", "scene/color/000001"]
+
+    listed = (data / "scannet_val_sampled_list_800_1.txt").read_text().splitlines()
+    split = tmp_path / "list.txt"
+    split.write_text(listed[0] + "\n")
+    score(tmp_path / "one", "--split", str(split))
+    split.write_text(listed[1] + "\n")  # as many entries, but others
+    again = [*eval_depth, "--predictions", str(maps), "-o", str(tmp_path / "one"), "--quiet", "--split", str(split)]
+    assert main(again) == 2
+    message = capsys.readouterr().err
+    assert "holds a run with split_list_fingerprint = " in message
     assert message.count("\n") == 1
 
 

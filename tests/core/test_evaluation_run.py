@@ -16,14 +16,14 @@ from lotus_core.evaluation.benchmarks import BenchmarkSample
 from lotus_core.evaluation.depth_benchmarks import DepthBenchmark
 from lotus_core.evaluation.metrics import angular_error, summarise_angles
 from lotus_core.evaluation.normal_benchmarks import NormalBenchmark
-from lotus_core.evaluation.predictions import Prediction, SavedPredictions
+from lotus_core.evaluation.predictions import Prediction, PredictionSource, SavedPredictions
 from lotus_core.evaluation.run import evaluate
 from lotus_core.maps import Depth, Normals
 
 from .benchmark_files import write_dsine, write_png16, write_scannet
 
 
-class Disparity:
+class Disparity(PredictionSource):
     """Predicts the true disparity in [0, 1], with noise of known size, and counts how often it is asked."""
 
     def __init__(self, noise: float = 0.0, std: bool = False) -> None:
@@ -67,7 +67,7 @@ def test_truth_distorted_by_scale_and_shift_scores_perfectly(scannet: DepthBench
 
 
 def test_a_constant_prediction_gives_the_error_of_the_mean_disparity(scannet: DepthBenchmark, tmp_path: Path) -> None:
-    class Grey:
+    class Grey(PredictionSource):
         def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
             return Prediction(Depth(np.full(sample.mask.shape, 0.5), "disparity"))
 
@@ -86,7 +86,7 @@ def test_noise_of_known_size_scores_that_error(scannet: DepthBenchmark, tmp_path
     """Noise that no scale and no shift of the truth can take up stays as it is when the prediction is aligned."""
     expected = []
 
-    class Noisy:
+    class Noisy(PredictionSource):
         def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
             inside = sample.mask
             truth = sample.truth[inside].astype(float) ** (1 if space == "depth" else -1)
@@ -138,6 +138,25 @@ def test_saved_predictions_score_as_they_did(scannet: DepthBenchmark, tmp_path: 
         evaluate(scannet, saved, tmp_path / "c", {})
 
 
+def test_maps_of_samples_that_were_scored_before_are_kept_when_asked_for(
+    scannet: DepthBenchmark, tmp_path: Path
+) -> None:
+    evaluate(scannet, Disparity(noise=0.02), tmp_path, {})
+    table = (tmp_path / "per_sample.csv").read_bytes()
+    evaluate(scannet, Disparity(noise=0.02), tmp_path, {}, save_predictions=True)
+    saved = SavedPredictions(tmp_path / "predictions", "depth")
+    for index in range(3):
+        sample = scannet[index]
+        map = Disparity(noise=0.02).predict(sample, index).map
+        assert np.array_equal(saved.predict(sample, index).map.values, map.values)
+    assert (tmp_path / "per_sample.csv").read_bytes() == table  # scored once
+    (tmp_path / "predictions" / f"{scannet.name_of(1)}.npy").unlink()
+    again = Disparity(noise=0.02)
+    evaluate(scannet, again, tmp_path, {}, save_predictions=True)
+    assert again.asked[0] == 1
+    assert len(again.asked) == 1 + 3  # the missing one, and the three pictures
+
+
 def test_uncertainty_that_knows_the_noise_beats_the_gradient(scannet: DepthBenchmark, tmp_path: Path) -> None:
     result = evaluate(scannet, Disparity(noise=0.02, std=True), tmp_path, {}, uncertainty=True)
     assert result.metrics["spearman"] > 0.4
@@ -152,7 +171,7 @@ def test_normals_turned_by_a_known_angle(tmp_path: Path, turn: float) -> None:
     write_dsine(root, ".exr", "ibims.txt", count=3)
     benchmark = NormalBenchmark("ibims", root)
 
-    class Turned:
+    class Turned(PredictionSource):
         def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
             axis = np.cross(sample.truth, [0.3, 1.0, 0.1])
             axis /= np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-9)
@@ -176,7 +195,7 @@ def test_pooled_normal_figures_equal_those_of_all_pixels_together(tmp_path: Path
         noise = np.random.default_rng(index).normal(size=sample.truth.shape) * (0.1 + 0.2 * index)
         return (sample.truth + noise).astype(np.float32)
 
-    class Noisy:
+    class Noisy(PredictionSource):
         def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
             return Prediction(Normals.from_vectors(guess(sample, index)))
 
@@ -188,7 +207,7 @@ def test_pooled_normal_figures_equal_those_of_all_pixels_together(tmp_path: Path
 
 
 def test_a_prediction_of_another_size_is_named(scannet: DepthBenchmark, tmp_path: Path) -> None:
-    class Small:
+    class Small(PredictionSource):
         def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
             return Prediction(Depth(np.zeros((24, 32)), "disparity"))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +55,9 @@ def read_entries(root: Path, split: Path | None, list_name: str, columns: int) -
 def name_in(root: Path, image: Path) -> str:
     """The name of a picture: its path below `root` without suffix."""
     return image.relative_to(root).with_suffix("").as_posix()
+
+
+def frames_fingerprint(root: Path, frames: Sequence[tuple[Path, ...]]) -> str:
+    """Of a benchmark's frames: which files below `root`, and in which order; what is in them is not looked at."""
+    lines = ("\t".join(os.path.relpath(path, root) for path in frame) for frame in frames)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]

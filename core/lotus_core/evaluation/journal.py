@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,18 @@ class Journal:
     settings: everything that decides the figures; a folder with other settings is refused.
     metrics:  the names every score brings besides `pixels`; the table's columns.
 
+    Attributes:
+        rows:         name of a sample → its figures, `pixels` and `seconds`.
+        fingerprints: name → that of the prediction that was scored, "" for those of a model.
+
     Raises:
         LotusError: the folder belongs to another run, or cannot be written.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], metrics: Sequence[str]) -> None:
         self.folder = folder
-        self.columns = ("name", *metrics, "pixels", "seconds")
+        self.columns = ("name", *metrics, "pixels", "seconds", "fingerprint")
+        self._figures = self.columns[1:-1]
         self._table = folder / "per_sample.csv"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -42,9 +47,11 @@ class Journal:
             raise LotusError(f"Cannot write into {folder}: {error.strerror}; choose another folder with -o.") from error
         way_out = "choose another folder with -o"
         claim(folder / "run.json", settings, f"{folder} holds a run", way_out, folder)
-        self.rows: dict[str, dict[str, float]] = self._read()
+        self.rows: dict[str, dict[str, float]] = {}
+        self.fingerprints: dict[str, str] = {}
+        self._read()
 
-    def add(self, name: str, score: Score, seconds: float) -> None:
+    def add(self, name: str, score: Score, seconds: float, fingerprint: str = "") -> None:
         """Record one sample, durably: its arrays first, then its line."""
         if score.arrays:
             path = self._arrays_path(name)
@@ -52,11 +59,19 @@ class Journal:
             with atomic_path(path) as temporary:
                 np.savez_compressed(temporary, **score.arrays)
         row = {**score.metrics, "seconds": seconds}
+        self.rows[name] = {column: float(row[column]) for column in self._figures}
+        self.fingerprints[name] = fingerprint
         with open(self._table, "a", newline="", encoding="utf-8") as file:
-            file.write(self._line([name, *(repr(float(row[column])) for column in self.columns[1:])]))
+            file.write(self._row(name))
             file.flush()
             os.fsync(file.fileno())
-        self.rows[name] = {column: float(row[column]) for column in self.columns[1:]}
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Forget all samples but these."""
+        for name in self.rows.keys() - set(names):
+            del self.rows[name]
+        with atomic_path(self._table) as temporary:
+            temporary.write_text(self._line(self.columns) + "".join(map(self._row, self.rows)), encoding="utf-8")
 
     def summed(self, key: str) -> NDArray[np.float64]:
         """The sum over all recorded samples of one of their arrays."""
@@ -69,8 +84,8 @@ class Journal:
     def _arrays_path(self, name: str) -> Path:
         return self.folder / "arrays" / f"{name}.npz"
 
-    def _read(self) -> dict[str, dict[str, float]]:
-        """The recorded samples; a line that a kill cut off is dropped from the file."""
+    def _read(self) -> None:
+        """Take up the recorded samples; a line that a kill cut off is dropped from the file."""
         text = self._table.read_text(encoding="utf-8") if self._table.is_file() else ""
         whole = text[: text.rfind("\n") + 1]
         lines = list(csv.reader(io.StringIO(whole)))
@@ -81,11 +96,14 @@ class Journal:
             raise LotusError(
                 f"{self._table} has other columns than this version writes: choose another folder with -o."
             )
-        return {
-            line[0]: dict(zip(self.columns[1:], map(float, line[1:]), strict=True))
-            for line in lines[1:]
-            if len(line) == len(self.columns)
-        }
+        for line in lines[1:]:
+            if len(line) == len(self.columns):
+                name, *figures, self.fingerprints[line[0]] = line
+                self.rows[name] = dict(zip(self._figures, map(float, figures), strict=True))
+
+    def _row(self, name: str) -> str:
+        figures = (repr(self.rows[name][column]) for column in self._figures)
+        return self._line([name, *figures, self.fingerprints[name]])
 
     @staticmethod
     def _line(cells: Sequence[str]) -> str:

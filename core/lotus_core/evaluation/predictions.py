@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -12,6 +13,7 @@ from ..errors import LotusError
 from ..maps import Depth, Normals
 from ..maps.depth import Space
 from ..maps.normals import Convention
+from ..maps.storage import words_path
 from .benchmarks import BenchmarkSample
 
 if TYPE_CHECKING:
@@ -35,8 +37,12 @@ class PredictionSource(Protocol):
         """index: the sample's number in the benchmark, which also numbers its noise."""
         ...
 
+    def fingerprint(self, name: str) -> str:
+        """What tells that the prediction for the sample `name` is as it was; "" where the run's settings tell it."""
+        return ""
 
-class ModelPredictions:
+
+class ModelPredictions(PredictionSource):
     """Predictions of a model.
 
     resolution: longest edge the network sees, 0 for the picture's own.
@@ -60,7 +66,7 @@ class ModelPredictions:
         return Prediction(predictor.normal(sample.image, **options))
 
 
-class SavedPredictions:
+class SavedPredictions(PredictionSource):
     """Predictions in files: `<sample name>.npy`, `.exr` or `.png` below a folder, as `lotus eval` itself saves them.
 
     space, convention: for files that do not say it.
@@ -82,13 +88,26 @@ class SavedPredictions:
 
     def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
         """The stored map of the picture."""
+        path = self._file(sample.name)
+        if self._task == "depth":
+            return Prediction(Depth.load(path, self._space))
+        return Prediction(Normals.load(path, self._convention))
+
+    def fingerprint(self, name: str) -> str:
+        """Of the file's bytes, and of the words beside it that say what they mean."""
+        path = self._file(name)
+        digest = hashlib.sha256(path.suffix.encode())
+        for file in (path, words_path(path)):
+            if file.is_file():
+                digest.update(file.read_bytes())
+        return digest.hexdigest()[:32]
+
+    def _file(self, name: str) -> Path:
         for suffix in _SUFFIXES:
-            path = self._folder / f"{sample.name}{suffix}"
+            path = self._folder / f"{name}{suffix}"
             if path.is_file():
-                if self._task == "depth":
-                    return Prediction(Depth.load(path, self._space))
-                return Prediction(Normals.load(path, self._convention))
+                return path
         raise LotusError(
-            f"There is no prediction {self._folder / sample.name} ({', '.join(_SUFFIXES)}): predict it, or check "
+            f"There is no prediction {self._folder / name} ({', '.join(_SUFFIXES)}): predict it, or check "
             "--predictions."
         )

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import Cancelled, LotusError
 from ..maps import Depth, Normals
 from ..progress import Cancel, Progress
-from .benchmarks import BenchmarkSample
+from .benchmarks import BenchmarkSample, frames_fingerprint
 from .depth_benchmarks import DepthBenchmark
 from .journal import Journal
 from .metrics import Sparsification
@@ -42,9 +42,12 @@ def evaluate(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Evaluation:
-    """Score every sample of a benchmark; what `folder` has from an earlier, interrupted call is not done again.
+    """Score every sample of a benchmark; what `folder` has from an earlier call is not done again.
 
-    settings:    what decides the figures, for the record and to refuse a folder of another run.
+    Scored again are samples whose saved prediction has changed since. The benchmark's own files are taken to be fixed.
+
+    settings:    what decides the figures, for the record and to refuse a folder of another run; `limit` and which
+                 frames the benchmark has are added.
     uncertainty: the source gives it, and it is scored.
     save_predictions: keep the maps as `predictions/<name>.npy`.
     limit:       score the first so many samples only.
@@ -58,25 +61,28 @@ def evaluate(
     """
     task = "depth" if isinstance(benchmark, DepthBenchmark) else "normal"
     names = metric_names(task, uncertainty)
-    journal = Journal(folder, {**settings, "limit": limit}, names)
+    frames = frames_fingerprint(benchmark.root, benchmark.frames)
+    journal = Journal(folder, {**settings, "limit": limit, "split_list_fingerprint": frames}, names)
     count = min(len(benchmark), limit or len(benchmark))
+    journal.keep(name for name, scored in journal.fingerprints.items() if scored == source.fingerprint(name))
     for index in range(count):
         name = benchmark.name_of(index)
-        if name in journal.rows:
+        path = folder / "predictions" / f"{name}.npy"
+        if name in journal.rows and (not save_predictions or path.is_file()):
             continue
         if cancel is not None and cancel():
             raise Cancelled
         if progress is not None:
             progress(index / count, name)
-        sample = benchmark[index]
+        sample, fingerprint = benchmark[index], source.fingerprint(name)
         start = time.perf_counter()
         prediction = source.predict(sample, index)
         seconds = time.perf_counter() - start
         if save_predictions:
-            path = folder / "predictions" / f"{name}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
             prediction.map.save(path)
-        journal.add(name, _score(benchmark, prediction, sample), seconds)
+        if name not in journal.rows:
+            journal.add(name, _score(benchmark, prediction, sample), seconds, fingerprint)
     metrics = _summarise(journal, task, names)
     result = summarised(benchmark, metrics, len(journal.rows), settings)
     write_summary(folder, result, settings, benchmark)
