@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import OpenEXR
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -137,6 +138,25 @@ def test_a_file_that_does_not_say_its_convention_needs_an_argument(tmp_path: Pat
     with pytest.raises(LotusError, match="does not say how its normals point"):
         Normals.load(tmp_path / "n.npy")
     assert Normals.load(tmp_path / "n.npy", "opengl").values[0, 0, 0] == pytest.approx(3**-0.5)
+
+
+def test_a_map_that_a_compositor_cropped_keeps_its_size_and_place(tmp_path: Path) -> None:
+    whole, cropped = tmp_path / "whole.exr", tmp_path / "cropped.exr"
+    values = np.random.default_rng(0).random((24, 40), np.float32) * 0.9 + 0.1
+    valid = np.ones((24, 40), bool)
+    valid[6, 9] = False
+    Depth(values, "disparity", valid).save(whole)
+    inside = np.zeros((24, 40), bool)
+    inside[5:12, 8:30] = True
+    with OpenEXR.File(str(whole), separate_channels=True) as file:
+        pixels = file.channels()["Y"].pixels[5:12, 8:30]
+        header = file.header() | {"dataWindow": ((8, 5), (29, 11))}
+    with OpenEXR.File(header, {"Y": np.ascontiguousarray(pixels)}) as file:
+        file.write(str(cropped))
+    depth = Depth.load(cropped)
+    assert depth.space == "disparity"
+    np.testing.assert_array_equal(depth.valid, inside & valid)
+    np.testing.assert_array_equal(depth.values, np.where(inside & valid, values, 0))
 
 
 def test_mixed_up_files_are_named(tmp_path: Path) -> None:

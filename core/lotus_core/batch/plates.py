@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LotusError
+from ..maps.openexr import read_openexr
 
 SUFFIXES = (".exr", ".hdr")
 MIDDLE_GREY = 0.18
@@ -30,7 +31,8 @@ def is_plate(path: Path) -> bool:
 def read_plate(path: Path) -> np.ndarray:
     """Linear float32 H×W×3, or H×W×4 with straight colour under its alpha; NaN and negative light are 0.
 
-    Raises LotusError for damaged files, and for .hdr without PyAV.
+    H×W is the display window of an EXR; outside its data window it is transparent. Raises LotusError for damaged
+    files, and for .hdr without PyAV.
     """
     values = _read_exr(path) if path.suffix.lower() == ".exr" else _read_hdr(path)
     return np.nan_to_num(values, nan=0.0, posinf=65504.0, neginf=0.0).clip(0, None)
@@ -57,15 +59,8 @@ def to_display(plate: np.ndarray, stops: float) -> np.ndarray:
 
 
 def _read_exr(path: Path) -> np.ndarray:
-    import OpenEXR
-
-    if not path.is_file():
-        raise LotusError(f"There is no file {path}.")
-    try:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            planes = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
-    except Exception:  # the library raises RuntimeError, ValueError, TypeError and others on damaged files
-        raise LotusError(f"{path} is damaged or no OpenEXR file: render or copy it again.") from None
+    picture = read_openexr(path)
+    planes = picture.planes
     layers = [name[:-1] for name in planes if name.endswith("R") and {name[:-1] + c for c in "GB"} <= planes.keys()]
     if layers:
         layer = min(layers, key=lambda name: (name != "", name))
@@ -75,7 +70,9 @@ def _read_exr(path: Path) -> np.ndarray:
         colour, alpha = np.repeat(planes["Y"][..., None], 3, axis=2), planes.get("A")
     else:
         raise LotusError(f"{path} has no R, G, B (it has: {', '.join(planes) or 'nothing'}): export a colour layer.")
-    if alpha is None or alpha.shape != colour.shape[:2]:
+    if alpha is None and picture.covered is not None:
+        alpha = picture.covered.astype(np.float32)
+    if alpha is None:
         return colour
     # OpenEXR colour is premultiplied (its specification, "Alpha"); under zero alpha there is nothing to divide.
     solid = alpha[..., None] > 0

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import LotusError
 from ..files import atomic_path
+from .openexr import read_openexr, write_openexr
 from .png import read_png, write_png
 
 SUFFIXES = (".png", ".exr", ".npy")
@@ -109,29 +110,18 @@ def check_kind(stored: StoredMap, kind: str, path: str | os.PathLike[str]) -> No
 
 
 def _write_exr(path: Path, values: np.ndarray, words: dict[str, str]) -> None:
-    import OpenEXR
-
-    names = "Y" if values.ndim == 2 else "RGB"
-    planes = values[..., None] if values.ndim == 2 else values
-    channels = {name: np.ascontiguousarray(planes[..., i]) for i, name in enumerate(names)}
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **words}
-    with atomic_path(path) as temporary:
-        try:
-            with OpenEXR.File(header, channels) as file:
-                file.write(str(temporary))
-        except RuntimeError as error:  # what the library raises for a full disk or a forbidden folder
-            raise OSError(str(error)) from error
+    planes = {"Y": values} if values.ndim == 2 else dict(zip("RGB", np.moveaxis(values, 2, 0), strict=True))
+    write_openexr(path, planes, words)
 
 
 def _read_exr(path: Path) -> tuple[np.ndarray, dict[str, str]]:
-    import OpenEXR
-
-    try:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            words = {key: value for key, value in file.header().items() if isinstance(value, str)}
-            planes = {name: np.array(channel.pixels, np.float32) for name, channel in file.channels().items()}
-    except (RuntimeError, ValueError) as error:
-        raise LotusError(f"{path} is not a readable EXR file; save it again or choose another.") from error
+    """Pixels outside the file's data window are 0 and not valid."""
+    picture = read_openexr(path)
+    planes, words = picture.planes, picture.words
+    if picture.covered is not None:
+        stored = mask_from_words(own_words(words), picture.covered.shape, path)
+        valid = picture.covered if stored is None else picture.covered & stored
+        words = words | {_PREFIX + key: word for key, word in mask_to_words(valid).items()}
     if {"R", "G", "B"} <= planes.keys():
         return np.dstack([planes["R"], planes["G"], planes["B"]]), words
     for name in ("Y", "Z", "V", "R"):
