@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -13,15 +14,17 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 import lotus_core as lotus
 from lotus_core.batch.items import find_items
 from lotus_core.batch.manifest import Record
 from lotus_core.batch.pipeline import Limits, read_ahead
 from lotus_core.batch.settings import Settings
-from lotus_core.cli import main
+from lotus_core.cli import main, parser
 
 from .batches import journal, manifest, results, times_done, write_pictures
+from .models import official_folder, wide_unet
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +159,30 @@ def test_other_options_or_a_second_run_at_once_are_refused(
         assert main(command(one, out, checkpoints)) == 2
     assert "Another lotus batch is writing" in capsys.readouterr().err
     assert results(out) == before
+
+
+def test_a_bare_unet_gets_its_parts_which_decide_the_results(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts, unet = str(official_folder(tmp_path / "parts", "g", wide=True)), tmp_path / "lotus-depth-g-v1-0.safetensors"
+    save_file(wide_unet("g").state_dict(), unet)
+    out, one = tmp_path / "out", tmp_path / "one"
+    one.mkdir()
+    shutil.copy(source / "set1" / "photo001.png", one)
+    bare = {"depth": str(unet)}
+    options = ("--vae", parts, "--text-encoder", parts, "--res", "64", "--device", "cpu")
+    assert main(command(one, out, bare, *options)) == 0
+    assert {manifest(out)["settings"][name] for name in ("vae", "text_encoder")} == {parts}
+    photo = str(one / "photo001.png")
+    assert main(["predict", photo, "-o", str(tmp_path), "--model", str(unet), *options, "--quiet"]) == 0
+    assert (out / "photo001_depth.png").read_bytes() == (tmp_path / "photo001_depth.png").read_bytes()
+    # What a worker of Ray is given is the same.
+    args = parser().parse_args(command(one, out, bare, *options))
+    sent = Settings.from_json(json.loads(json.dumps(Settings.of(args).to_json()))).namespace()
+    assert (sent.vae, sent.text_encoder) == (parts, parts)
+    other = shutil.copytree(parts, tmp_path / "other")
+    assert main(command(one, out, bare, *options, "--vae", str(other))) == 2
+    assert f"holds a batch with vae = {parts}, not {other}" in capsys.readouterr().err
 
 
 def test_shards_share_no_file_and_leave_none_out(

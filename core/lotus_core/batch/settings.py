@@ -32,6 +32,8 @@ class Settings:
     offload: bool = False
     reference: bool = False
     samples: int = 10
+    vae: str | None = None
+    text_encoder: str | None = None
     fast_decoder: str | None = None
     fast_encoder: bool = False
     format: Literal["png", "exr", "npy"] = "png"
