@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one, and folders that take one run only."""
+"""Writing files so that a reader never meets half of one nor stumbles over a name, and folders for one run only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LotusError
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON with letters of all scripts as they are. Of file names that are not valid UTF-8, which Python holds as lone
+    surrogates, those become escapes (`\\udce9`), which JSON reads back as they were."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class Item:
 
 def id_of(key: str) -> str:
     """16 hexadecimal digits of the key's SHA-256."""
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
+    # Keys of file names that are not valid UTF-8 hold lone surrogates, which encode() alone refuses.
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def find_items(source: str, destination: Path, sequences: bool = True) -> tuple[list[Item], int]:

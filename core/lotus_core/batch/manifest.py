@@ -30,7 +30,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import LotusError
-from ..files import atomic_path, claim
+from ..files import atomic_path, claim, json_text
 from .items import Item, id_of
 from .reading import Stamp
 from .settings import Settings
@@ -177,7 +177,7 @@ class Record:
         }
         path = self.destination / MANIFEST
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.write_text(json_text(table, indent=1) + "\n", encoding="utf-8")
         return path
 
     def forget_clips(self, items: Sequence[Item], todo: Sequence[Item]) -> None:
@@ -190,7 +190,7 @@ class Record:
     def _append(self, line: dict[str, Any]) -> None:
         try:
             with open(self._journal, "ab") as file:
-                file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                file.write(json_text(line).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -8,6 +8,7 @@ is immediate.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: that of the process) and return its exit code."""
+    _show_any_name()
     if not sys.warnoptions:  # `python -W ...` still shows them: what libraries warn about, users cannot act on
         warnings.simplefilter("ignore")
     try:
@@ -64,6 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _failed("Not enough memory: choose a smaller --res or close other programs.")
     return 0
+
+
+def _show_any_name() -> None:
+    """Letters that the terminal's encoding, or that of a pipe, lacks are printed as escapes, not a reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _failed(reason: object) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, LotusError
+from ..files import json_text
 from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
 from .options import add_fast_options, add_model_options, add_quiet, add_tile, distinct_stems, whole
@@ -169,7 +169,7 @@ def write_record(
         "versions": versions(),
         "command": shlex.join(["lotus", *args.argv]),
     }
-    (folder / f"{stem}.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / f"{stem}.json").write_text(json_text(record, indent=2) + "\n", encoding="utf-8")
 
 
 def meaning(values: AnyMap) -> dict[str, Any]:

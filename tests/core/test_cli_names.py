@@ -1,0 +1,99 @@
+"""Names of files that are no trouble: not valid UTF-8, in letters that the terminal lacks, or with wildcards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import OpenEXR
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lotus_core.cli import main
+from lotus_core.files import json_text
+from lotus_core.maps import Depth
+
+from .batches import manifest, times_done
+
+LATIN = os.fsdecode(b"caf\xe9")  # as an archive of an older system leaves it on Linux
+not_utf8 = pytest.mark.skipif(sys.platform != "linux", reason="other systems hold names in UTF-8 or UTF-16 only")
+
+
+def save_photo(path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@given(st.text() | st.binary().map(lambda name: name.decode(errors="surrogateescape")))
+def test_every_name_survives_a_readable_record(name: str) -> None:
+    text = json_text({name: name})
+    assert json.loads(text.encode()) == {name: name}
+    assert json_text({"é写": 1}) == '{"é写": 1}'
+
+
+@not_utf8
+@pytest.mark.parametrize("suffix", ["png", "exr", "npy"])
+def test_predict_takes_a_name_that_is_not_utf8(tmp_path: Path, checkpoints: dict[str, str], suffix: str) -> None:
+    photo = tmp_path / f"{LATIN}.png"
+    save_photo(photo)
+    out = tmp_path / "out"
+    argv = ["predict", str(photo), "-o", str(out), "--model", checkpoints["depth"], "--format", suffix]
+    done = subprocess.run([sys.executable, "-m", "lotus_core", *argv], capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"_depth." in done.stdout
+    record = json.loads((out / f"{LATIN}.json").read_bytes())
+    assert record["image"] == str(photo)
+    assert shlex.split(record["command"])[2] == str(photo)
+    assert Depth.load(out / record["maps"]["depth"]["file"]).values.shape == (32, 48)
+
+
+@not_utf8
+def test_a_batch_goes_on_over_names_that_are_not_utf8(
+    tmp_path: Path, checkpoints: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / LATIN, tmp_path / "out"
+    source.mkdir()
+    save_photo(source / "plain.png")
+    save_photo(source / f"{LATIN}.png")
+    (source / f"{LATIN}.jpg").write_bytes(b"not a picture")
+    for number in range(3):
+        with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": np.ones((32, 48, 3), np.float32)}) as file:
+            file.write(str(tmp_path / "frame.exr"))
+        (tmp_path / "frame.exr").rename(source / f"{LATIN}.{number:04d}.exr")
+    argv = ["batch", str(source), str(out), "--model", checkpoints["depth"], "--format", "exr", "--threads", "1"]
+    assert main(argv) == 2  # of the broken one
+    assert "1 file failed" in capsys.readouterr().err
+    record = manifest(out)
+    assert record["items"].keys() == {"plain.png", f"{LATIN}.png", f"{LATIN}.####.exr"}
+    assert record["failed"].keys() == {f"{LATIN}.jpg"}
+    files = [file for item in record["items"].values() for file in item["files"]]
+    assert all((out / file).is_file() for file in files)
+    frames = [file for file in files if file.startswith(f"{LATIN}.exr/") and file.endswith(".exr")]
+    assert [Depth.load(out / file).values.shape for file in frames] == [(32, 48)] * 3
+    assert main(argv) == 2
+    assert set(times_done(out).values()) == {1}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_letters_that_the_terminal_lacks_are_shown_as_escapes(
+    tmp_path: Path, checkpoints: dict[str, str], encoding: str
+) -> None:
+    photo = tmp_path / "写真.png"
+    save_photo(photo)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for argv in (
+        ["predict", str(photo), "-o", str(tmp_path / "out"), "--model", checkpoints["depth"]],
+        ["batch", str(photo), str(tmp_path / "图"), "--model", checkpoints["depth"]],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "lotus_core", *argv], capture_output=True, env=environment, timeout=120, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"\\u5199\\u771f" in done.stdout or b"\\u56fe" in done.stdout
