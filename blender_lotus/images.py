@@ -12,7 +12,7 @@ from mathutils import Color
 
 from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
-from lotus_core.maps.textures import Meaning, coded
+from lotus_core.maps.textures import Meaning
 
 from . import sequences
 from .names import KINDS as KINDS
@@ -74,28 +74,16 @@ def _encoded(linear: np.ndarray) -> np.ndarray:
     return np.where(colour <= _SRGB_LINEAR_END, 12.92 * colour, 1.055 * colour ** (1 / 2.4) - 0.055)
 
 
-def new_map_image(name: str, rgb: np.ndarray, alpha: np.ndarray | None = None) -> bpy.types.Image:
-    """A Non-Color float image of float32 H×W or H×W×3 values, top row first. alpha: bool H×W or None (opaque)."""
+def new_data_image(name: str, rgb: np.ndarray) -> bpy.types.Image:
+    """A new Non-Color float image of float32 H×W×3 values, top row first, packed so that it is saved and undone."""
     height, width = rgb.shape[:2]
     image = bpy.data.images.new(name, width, height, alpha=True, float_buffer=True, is_data=True)
     as_data(image)
-    write_pixels(image, rgb, alpha)
-    return image
-
-
-def write_pixels(image: bpy.types.Image, rgb: np.ndarray, alpha: np.ndarray | None = None) -> None:
-    """Replace the pixels of a float image by values as `new_map_image` takes them."""
-    flat = np.empty((*rgb.shape[:2], 4), np.float32)
-    flat[..., :3] = rgb[::-1] if rgb.ndim == 3 else rgb[::-1, :, None]
-    flat[..., 3] = 1 if alpha is None else alpha[::-1]
+    flat = np.ones((height, width, 4), np.float32)
+    flat[..., :3] = rgb[::-1]
     image.pixels.foreach_set(flat.ravel())
     image.update()
-
-
-def image_of_map(name: str, value: Depth | Normals | Uncertainty, model: str = "") -> bpy.types.Image:
-    """A new image that holds a map, with what its numbers mean in `image.lotus`."""
-    image = new_map_image(name, *coded(value))
-    describe(image, Meaning.of(value), model)
+    image.pack()
     return image
 
 
@@ -109,6 +97,13 @@ def map_of(photo: bpy.types.Image, kind: str) -> bpy.types.Image | None:
     """The image of one map ("depth", "normal", "uncertainty") of a photo, or None."""
     assert kind in KINDS
     return getattr(photo.lotus, kind)
+
+
+def read_map(image: bpy.types.Image, kind: str) -> Depth | Normals | Uncertainty:
+    """The map that an image holds. Raises LotusError."""
+    if kind == "normal":
+        return normals_in(pixels_of(image))
+    return read_depth(image) if kind == "depth" else read_uncertainty(image)
 
 
 def depth_of(photo: bpy.types.Image) -> Depth:

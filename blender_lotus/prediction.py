@@ -10,18 +10,16 @@ import bpy
 import numpy as np
 
 from lotus_core.errors import LotusError
-from lotus_core.maps import Depth, Normals, Uncertainty
-from lotus_core.maps.textures import Meaning, coded, thumbnail, write_texture
+from lotus_core.maps.textures import Texture, write_texture
 
 from . import images, sequences, storage
+from .attaching import attach, check_shape, put_texture
 from .backends.base import Backend, Job, Prediction, Task
 from .exif import read_exif
 from .preferences import preferences
 from .properties import LotusSettings
-from .thumbnails import set_thumbnail
 
 _FAST = 384
-_SAME_SHAPE = 0.02  # of the ratio of the sides; maps may be smaller than the photo, and then rounded
 
 
 class PredictionRun:
@@ -147,45 +145,44 @@ class PredictionRun:
         for kind in prediction.files:
             yield
             photo = self._photo()
-            model, stem = _model_of(prediction, kind), f"{storage.file_stem(photo)}_{kind}"
-            if texture := prediction.textures.get(kind):
-                image, note = storage.adopt(texture.file, f"{photo.name} {kind}", stem, place=self._place)
-                images.describe(image, texture.meaning, model)
-                set_thumbnail(image, np.load(texture.thumbnail, allow_pickle=False))
-                attach(photo, kind, image)
-            else:
-                value = prediction.load_one(kind)
-                image = put_map(photo, kind, value, model)
-                note = storage.keep(image, stem, place=self._place, suffix=self._suffix)
+            texture = self._texture(kind, photo)
+            note = put_texture(photo, kind, texture, _model_of(prediction, kind), place=self._place)
             if note and note not in self.notes:
                 self.notes.append(note)
         photo = self._photo()
         photo.lotus.focal_35mm = focal_35mm_of(photo)
 
+    def _texture(self, kind: str, photo: bpy.types.Image) -> Texture:
+        """The image of a predicted map. Raises LotusError."""
+        if texture := self._prediction.textures.get(kind):
+            return texture
+        value = self._prediction.load_one(kind)
+        check_shape(photo, kind, value)
+        return write_texture(value, self._folder / f"{kind}{self._suffix}")
+
     def _all_frames(self) -> Iterator[None]:
-        stem = storage.file_stem(self._photo())
-        folder = Path(bpy.data.filepath).parent / storage.FOLDER
-        first, count = self._frames[0][0], len(self._frames)
-        made: dict[str, tuple[Path, Meaning, np.ndarray, str]] = {}  # of the first frame
+        count = len(self._frames)
+        finished: dict[str, list[Path]] = {}
+        made: dict[str, tuple[Texture, np.ndarray, str]] = {}  # of the first frame
         for done, (number, picture) in enumerate(self._frames):
             yield from self._predict(picture, done / count, 1 / count)
-            prediction = self._prediction
-            for kind in prediction.files:
+            for kind in self._prediction.files:
                 yield
-                texture = prediction.textures.get(kind) or write_texture(
-                    prediction.load_one(kind), self._folder / f"{kind}{self._suffix}"
-                )
-                path = folder / f"{stem}_{kind}_{number:04d}{texture.file.suffix}"
-                storage.move(texture.file, path)
+                texture = self._texture(kind, self._photo())
                 if kind not in made:
                     small = np.load(texture.thumbnail, allow_pickle=False)
-                    made[kind] = path, texture.meaning, small, _model_of(prediction, kind)
+                    made[kind] = texture, small, _model_of(self._prediction, kind)
+                path = self._folder / "frames" / f"{kind}_{number:04d}{texture.file.suffix}"
+                storage.move(texture.file, path)
+                finished.setdefault(kind, []).append(path)
+        # Only now, and all at once: who cancels or meets an error keeps the maps there were.
         photo = self._photo()
-        for kind, (path, meaning, small, model) in made.items():
-            image = sequences.load_sequence(path, f"{photo.name} {kind}", count, first)
-            images.describe(image, meaning, model)
-            set_thumbnail(image, small)
-            attach(photo, kind, image)
+        first = self._frames[0][0]
+        for kind, paths in storage.adopt_frames(finished, storage.file_stem(photo)).items():
+            texture, small, model = made[kind]
+            image = sequences.load_sequence(paths[0], f"{photo.name} {kind}", count, first)
+            image.filepath_raw = storage.relative(paths[0])
+            attach(photo, kind, image, texture.meaning, small, model)
         photo.lotus.frames, photo.lotus.frame_offset = count, first - 1
         photo.lotus.focal_35mm = focal_35mm_of(photo)
 
@@ -194,48 +191,6 @@ class _Stopped(Exception):
     def __init__(self, state: str, message: str) -> None:
         super().__init__(message)
         self.state, self.message = state, message
-
-
-def put_map(
-    photo: bpy.types.Image, kind: str, value: Depth | Normals | Uncertainty, model: str = ""
-) -> bpy.types.Image:
-    """Store a map as an image of the photo. An earlier one of the same size is overwritten, so that what uses it
-    follows; one of another size is replaced wherever it is used. Raises LotusError where the map is of another shape
-    than the photo.
-    """
-    old = images.map_of(photo, kind)
-    height, width = (value.std if isinstance(value, Uncertainty) else value.values).shape[:2]
-    size = width, height
-    _check_shape(photo, kind, size)
-    if old is not None and old.source != "SEQUENCE" and tuple(old.size) == size and old.is_float:
-        images.write_pixels(old, *coded(value))
-        images.describe(old, Meaning.of(value), model)
-        image = old
-    else:
-        image = images.image_of_map(f"{photo.name} {kind}", value, model)
-        attach(photo, kind, image)
-    set_thumbnail(image, thumbnail(value))
-    return image
-
-
-def _check_shape(photo: bpy.types.Image, kind: str, size: tuple[int, int]) -> None:
-    width, height = images.size_of(photo)
-    if abs(size[0] * height - size[1] * width) > _SAME_SHAPE * size[1] * width:
-        raise LotusError(
-            f"The {kind} map is {size[0]}×{size[1]} pixels, which is another shape than the photo's {width}×{height}:"
-            " crop or turn one of them. (Blender does not turn photos as their EXIF data ask.)"
-        )
-
-
-def attach(photo: bpy.types.Image, kind: str, image: bpy.types.Image) -> None:
-    """Make an image the photo's map of this kind, wherever its predecessor was used."""
-    old = images.map_of(photo, kind)
-    if old is not None and old != image:
-        name = old.name
-        old.user_remap(image)
-        bpy.data.images.remove(old)
-        image.name = name
-    setattr(photo.lotus, kind, image)
 
 
 def photo_path(photo: bpy.types.Image) -> Path:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 
 import bpy
@@ -17,59 +18,25 @@ from lotus_core.files import atomic_path
 from .sequences import as_data
 
 FOLDER = "lotus_maps"
-FORMATS = {".exr": "OPEN_EXR", ".png": "PNG"}
-
-
-def save_map(image: bpy.types.Image, path: Path) -> None:
-    """Write a float image as 32-bit EXR or 16-bit PNG, by suffix, atomically. Raises LotusError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    before = image.file_format
-    with atomic_path(path) as temporary:
-        image.file_format = FORMATS[path.suffix.lower()]
-        try:
-            image.save(filepath=str(temporary))
-        except RuntimeError as error:
-            raise OSError(str(error).strip()) from error
-        finally:
-            image.file_format = before
-        if not temporary.is_file() or temporary.stat().st_size == 0:
-            raise OSError("Blender could not write the file")
-
-
-def keep(image: bpy.types.Image, stem: str, *, place: str, suffix: str) -> str:
-    """Make a new map survive saving and loading the .blend: a file in `lotus_maps` beside it, or packed.
-
-    place: "BESIDE" or "PACKED". stem: name of the file without its suffix. Returns "" or a sentence that says why the
-    map was packed although it should have become a file.
-    """
-    if image.lotus.unit == "degrees":
-        suffix = ".exr"  # a PNG holds nothing above 1
-    path, problem = _destination(place, f"{stem}{suffix}")
-    if path is not None:
-        try:
-            save_map(image, path)
-        except (LotusError, OSError) as error:
-            problem = _packed_because(error, path)
-        else:
-            image.file_format = FORMATS[suffix]
-            image.filepath_raw = relative(path)
-            image.source = "FILE"
-            return ""
-    image.pack()
-    return problem
 
 
 def adopt(file: Path, name: str, stem: str, *, place: str) -> tuple[bpy.types.Image, str]:
-    """A new image of a map's file: the file itself, moved into `lotus_maps`, or packed. Reads no pixels.
+    """A new image of a map's file, which survives saving and loading the .blend. Reads no pixels.
 
-    Returns the image and a sentence as `keep` does. Raises LotusError where the file cannot be read.
+    The file is moved into `lotus_maps` beside the .blend (place: "BESIDE") or packed ("PACKED"). It is called `stem`,
+    or `stem.001` and so on where that is taken: earlier maps stay, for undo and for other .blend files.
+
+    Returns the image and "" or a sentence that says why the map was packed although it should have become a file.
+    Raises LotusError where the file cannot be read.
     """
-    path, problem = _destination(place, f"{stem}{file.suffix}")
-    if path is not None:
+    folder, problem = _destination(place)
+    path = None
+    if folder is not None:
         try:
+            path = folder / f"{free_stem(stem, [file.suffix])}{file.suffix}"
             move(file, path)
         except (LotusError, OSError) as error:
-            problem = _packed_because(error, path)
+            problem = _packed_because(error, folder)
             path = None
     try:
         image = bpy.data.images.load(str(path or file), check_existing=False)
@@ -79,10 +46,48 @@ def adopt(file: Path, name: str, stem: str, *, place: str) -> tuple[bpy.types.Im
     as_data(image)
     if path is None:
         image.pack()
-        image.filepath_raw = f"//{FOLDER}/{stem}{file.suffix}"  # where unpacking would put it
+        # Where unpacking would put it.
+        image.filepath_raw = f"//{FOLDER}/{free_stem(stem, [file.suffix])}{file.suffix}"
     else:
         image.filepath_raw = relative(path)
     return image, problem
+
+
+def adopt_frames(finished: dict[str, list[Path]], stem: str) -> dict[str, list[Path]]:
+    """Move the maps of a sequence's frames into `lotus_maps`, all or none, under names that nothing has.
+
+    finished: kind of map → files called `<kind>_<number>.<suffix>`. Returns them at their new places. Raises LotusError
+    and OSError.
+    """
+    folder = _folder()
+    placed: dict[str, list[Path]] = {}
+    try:
+        for kind, files in finished.items():
+            ends = [file.name.removeprefix(kind) for file in files]
+            free = free_stem(f"{stem}_{kind}", ends)
+            placed[kind] = []
+            for file, end in zip(files, ends, strict=True):
+                move(file, folder / f"{free}{end}")
+                placed[kind].append(folder / f"{free}{end}")
+    except (LotusError, OSError):
+        for path in (path for paths in placed.values() for path in paths):
+            path.unlink(missing_ok=True)
+        raise
+    return placed
+
+
+def free_stem(stem: str, ends: list[str]) -> str:
+    """`stem`, else `stem.001` and so on: the first for which `lotus_maps` has no file that it and one of `ends` name,
+    and which no image of the .blend uses.
+    """
+    used = {image.filepath_raw for image in bpy.data.images}
+    folder = _folder() if bpy.data.filepath else None
+
+    def taken(name: str) -> bool:
+        return f"//{FOLDER}/{name}" in used or (folder is not None and os.path.lexists(folder / name))
+
+    numbered = (f"{stem}.{number:03d}" for number in count(1))
+    return next(free for free in chain([stem], numbered) if not any(taken(f"{free}{end}") for end in ends))
 
 
 def move(file: Path, target: Path) -> None:
@@ -99,11 +104,11 @@ def move(file: Path, target: Path) -> None:
 
 def workspace(place: str) -> Path:
     """A new folder for the files of a run: where maps become files, on their own disk, so that moving them is quick."""
-    path, _ = _destination(place, "")
-    if path is not None:
+    folder, _ = _destination(place)
+    if folder is not None:
         with suppress(OSError):
-            path.mkdir(parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix=".lotus-", dir=path))
+            folder.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=".lotus-", dir=folder))
     return Path(tempfile.mkdtemp(prefix="lotus-", dir=bpy.app.tempdir or None))
 
 
@@ -115,18 +120,22 @@ def clear(workspace: Path) -> None:
             workspace.parent.rmdir()
 
 
-def _packed_because(error: Exception, path: Path) -> str:
+def _packed_because(error: Exception, folder: Path) -> str:
     reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-    return f"{path.parent} cannot be written ({reason}), so the maps are packed into the .blend."
+    return f"{folder} cannot be written ({reason}), so the maps are packed into the .blend."
 
 
-def _destination(place: str, name: str) -> tuple[Path | None, str]:
-    """Where a file of this name belongs, or None and why it is packed although the user wants files."""
+def _destination(place: str) -> tuple[Path | None, str]:
+    """The folder for map files, or None and why maps are packed although the user wants files."""
     if place != "BESIDE":
         return None, ""
     if not bpy.data.filepath:
         return None, "The .blend has no file yet, so the maps are packed into it."
-    return Path(bpy.data.filepath).parent / FOLDER / name, ""
+    return _folder(), ""
+
+
+def _folder() -> Path:
+    return Path(bpy.data.filepath).parent / FOLDER
 
 
 def relative(path: Path) -> str:

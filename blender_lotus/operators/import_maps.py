@@ -9,9 +9,10 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from lotus_core.errors import LotusError
 
-from .. import sequences, storage
+from .. import sequences
+from ..attaching import put_map
 from ..jobs import jobs
-from ..prediction import focal_35mm_of, put_map
+from ..prediction import focal_35mm_of
 from ..preferences import preferences
 from .base import PhotoOperator, chosen_name
 
@@ -113,9 +114,8 @@ class LOTUS_OT_import_map(PhotoOperator, bpy.types.Operator):
             hints["convention"] = self.convention
         path = Path(bpy.path.abspath(self.filepath))
         value = FilesBackend(read_pixels).read(path, kind, **hints)
-        image = put_map(photo, kind, value)
         chosen = preferences()
-        note = storage.keep(image, f"{storage.file_stem(photo)}_{kind}", place=chosen.place, suffix=chosen.map_format)
+        note = put_map(photo, kind, value, place=chosen.place, suffix=chosen.map_format)
         return note or f"{path.name} is now the {kind} map of {photo.name}"
 
     @classmethod

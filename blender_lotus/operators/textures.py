@@ -9,10 +9,10 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
 from lotus_core.errors import LotusError
 from lotus_core.maps import Normals
+from lotus_core.maps.textures import write_texture
 
-from .. import images, materials
+from .. import images, materials, storage
 from ..context import photo_of
-from ..storage import save_map
 from .base import PhotoOperator, chosen_name
 
 CONVENTIONS = (
@@ -138,18 +138,28 @@ class LOTUS_OT_export_map(PhotoOperator, bpy.types.Operator):
         path = Path(bpy.path.abspath(self.filepath))
         if path.suffix.lower() not in {".exr", ".png"}:
             raise LotusError(f"Maps are saved as .exr or .png; {path.name} ends in neither.")
-        turned = kind == "normal" and self.convention == "DIRECTX"
-        image = normal_texture(photo, "DIRECTX", 1.0) if turned else source
+        value = images.read_map(source, kind)
+        if isinstance(value, Normals):
+            # What a texture holds counts as OpenGL, whichever way its green points.
+            value = Normals(value.to(self.convention.lower()).values, "opengl")
+        folder = storage.workspace("PACKED")
         try:
-            save_map(image, path)
+            texture = write_texture(value, folder / f"{kind}{path.suffix.lower()}")
+            if texture.file.suffix != path.suffix.lower():
+                raise LotusError(f"{path.name} cannot hold angles in degrees: save them as .exr.")
+            storage.move(texture.file, path)
+        except OSError as error:
+            raise LotusError(f"Cannot write {path}: {error.strerror or error}; choose another place.") from None
         finally:
-            if turned:
-                bpy.data.images.remove(image)
+            storage.clear(folder)
         return f"Saved {path}"
 
 
 def normal_texture(photo: bpy.types.Image, convention: str, strength: float) -> bpy.types.Image:
-    """A new float Non-Color image: 0.5 n + 0.5 in "OPENGL" or "DIRECTX", flattened or raised by `strength`."""
+    """A new float Non-Color image: 0.5 n + 0.5 in "OPENGL" or "DIRECTX", flattened or raised by `strength`.
+
+    It is packed and kept without users.
+    """
     normals = images.normals_of(photo)
     if normals is None:
         raise LotusError(f"{photo.name} has no normal map; predict it first, or import one.")
@@ -159,7 +169,9 @@ def normal_texture(photo: bpy.types.Image, convention: str, strength: float) -> 
         vectors[..., :2] *= strength
         normals = Normals.from_vectors(vectors, "opengl")
     turned = normals.to("directx" if convention == "DIRECTX" else "opengl").values
-    return images.new_map_image(f"{Path(photo.name).stem} normal texture", 0.5 * turned + 0.5)
+    image = images.new_data_image(f"{Path(photo.name).stem} normal texture", 0.5 * turned + 0.5)
+    image.use_fake_user = True
+    return image
 
 
 CLASSES = (LOTUS_OT_normal_texture, LOTUS_OT_material, LOTUS_OT_export_map)

@@ -31,8 +31,9 @@ def add_photo(bpy: Any, pixels: np.ndarray, name: str = "photo") -> Any:
 
 
 def put(photo: Any, kind: str, value: Depth | Normals | Uncertainty) -> Any:
-    """Give a photo a map."""
-    return part("prediction").put_map(photo, kind, value)
+    """Give a photo a map, packed; returns its image."""
+    part("attaching").put_map(photo, kind, value)
+    return getattr(photo.lotus, kind)
 
 
 def checks(height: int, width: int) -> np.ndarray:

@@ -51,8 +51,6 @@ def photo(bpy: Any) -> Any:
         Uncertainty(np.random.default_rng(0).random((24, 32)).astype(np.float32), None, 8, "depth"),
     )
     bpy.ops.mesh.primitive_plane_add()
-    for image in bpy.data.images:
-        image.pack()
     bpy.ops.ed.undo_push(message="before")  # in a window every click is such a step
     return photo
 
