@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from lotus_core.cli import main
-from lotus_core.data.cache import SceneCache, packed
+from lotus_core.data.cache import SceneCache, packed, render_cache
 from lotus_core.data.mixture import MixtureSchedule
+from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.errors import LotusError
 from lotus_core.training import latents
 from lotus_core.training.trainer import train_model
 
 from .batches import journal, times_done
-from .training_runs import losses, run_config
+from .training_runs import HEIGHT, WIDTH, losses, run_config
 
 CONFIG = """
 [model]
@@ -81,6 +82,39 @@ def test_latents_made_by_a_batch_train_as_those_encoded_on_the_fly(
     next(out.glob("source-0/*-0000006-*")).unlink()
     with pytest.raises(LotusError, match="latents are missing: make them with lotus batch"):
         train_model(run_config(ingredients, tmp_path / "y", data={"latents": str(out)}))
+
+
+def test_latents_of_other_data_of_the_same_name_and_size_are_refused(ingredients: Path, tmp_path: Path) -> None:
+    """Made by a batch or by a run, latents belong to the content of a data set, not to its place."""
+    for name, seed in (("first", 5), ("second", 6)):
+        render_cache(tmp_path / name / "scenes", SyntheticScenes(8, HEIGHT, WIDTH, seed=seed, textures=None))
+        shutil.copytree(ingredients / "autoencoder", tmp_path / name / "autoencoder")
+    toml = tmp_path / "train.toml"
+    toml.write_text(CONFIG.format(folder=(tmp_path / "first").as_posix(), out=tmp_path.as_posix()))
+    out = tmp_path / "latents"
+    assert main(["batch", str(toml), str(out), "--task", "latents", "--quiet"]) == 0
+
+    def train(data: str, folder: str, **more: Any) -> dict[int, float]:
+        train_model(run_config(tmp_path / data, tmp_path / folder, data={**scenes(tmp_path / data), **more}))
+        return losses(tmp_path / folder)
+
+    made = train("first", "made", latents=str(out))
+    with pytest.raises(LotusError, match="was made of other data"):
+        train("second", "other", latents=str(out))
+    shutil.copytree(tmp_path / "first" / "scenes", tmp_path / "moved" / "another name")
+    moved = {"sources": [{"name": "cache", "path": str(tmp_path / "moved" / "another name")}]}
+    assert train("first", "moved-run", **moved, latents=str(out)) == made
+
+    own = train("first", "own", cache_latents=True)
+    assert own == made
+    shutil.rmtree(tmp_path / "own" / "checkpoints")
+    shutil.copytree(tmp_path / "second" / "scenes", tmp_path / "first" / "scenes", dirs_exist_ok=True)  # rendered anew
+    again = train("first", "own", cache_latents=True)
+    assert again == train("second", "second-run", cache_latents=True) != own
+
+
+def scenes(folder: Path) -> dict[str, Any]:
+    return {"sources": [{"name": "cache", "path": str(folder / "scenes")}]}
 
 
 def test_a_sample_that_cannot_be_read_fails_its_shard_and_no_other(

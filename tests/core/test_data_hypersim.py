@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import shutil
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lotus_core.data.fingerprint import content_fingerprint
 from lotus_core.data.hypersim import Hypersim
 from lotus_core.errors import LotusError
 
@@ -194,3 +196,18 @@ def test_bad_input_is_named(folder: Path) -> None:
     dataset.frames[1][0].write_bytes(dataset.frames[1][0].read_bytes()[:300])
     with pytest.raises(LotusError, match=r"Cannot read the picture .*frame\.0007\.tonemap\.jpg"):
         dataset[1]
+
+
+def test_a_data_set_is_told_by_its_content_and_not_by_its_place(folder: Path, tmp_path: Path) -> None:
+    def fingerprint(root: Path) -> str:
+        return content_fingerprint(Hypersim(root, height=HEIGHT, width=WIDTH))
+
+    known = fingerprint(folder)
+    for name in ("moved", "deeper", "renamed"):
+        for scene in ("ai_001_001", "ai_002_003"):
+            shutil.copytree(folder / scene, tmp_path / "copies" / name / scene)
+    assert fingerprint(tmp_path / "copies" / "moved") == known
+    distance, _, normals = made_scene()
+    write_frame(tmp_path / "copies" / "deeper", "ai_001_001", 7, distance + 0.001, normals)
+    (tmp_path / "copies" / "renamed" / "ai_001_001").rename(tmp_path / "copies" / "renamed" / "ai_001_002")
+    assert len({known, fingerprint(tmp_path / "copies" / "deeper"), fingerprint(tmp_path / "copies" / "renamed")}) == 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import socket
 import time
@@ -18,6 +20,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lotus_core.checkpoints import load_model
+from lotus_core.data.cache import render_cache
+from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.errors import LotusError
 from lotus_core.training import latents
 from lotus_core.training.autoencoder import latent_scale, train_autoencoder
@@ -26,7 +30,7 @@ from lotus_core.training.sources import open_source
 from lotus_core.training.state import checkpoints, load_checkpoint
 from lotus_core.training.trainer import train_model
 
-from .training_runs import autoencoder_config, log_lines, losses, run_config
+from .training_runs import HEIGHT, WIDTH, autoencoder_config, log_lines, losses, run_config
 
 FORK = multiprocessing.get_context("fork")  # a child starts at once: nothing is imported again
 
@@ -153,6 +157,31 @@ def test_a_folder_with_another_run_is_not_overwritten(ingredients: Path, tmp_pat
     other = run_config(ingredients, tmp_path, model={"task": "normal"})
     with pytest.raises(LotusError, match=r"\[model\] of the config differs"):
         train_model(other, resume=True)
+
+
+def test_a_run_goes_on_with_its_own_data_wherever_they_lie(ingredients: Path, tmp_path: Path) -> None:
+    shutil.copytree(ingredients / "scenes", tmp_path / "moved")
+    render_cache(tmp_path / "scenes", SyntheticScenes(8, HEIGHT, WIDTH, seed=6, textures=None))
+    train_model(run_config(ingredients, tmp_path / "whole", optim={"steps": 4, "schedule": "constant"}))
+
+    def resume(folder: Path, steps: int, **data: Any) -> None:
+        settings = {"data": {"sources": [{"name": "cache", "path": str(folder)}], **data}}
+        optim = {"steps": steps, "schedule": "constant"}
+        train_model(run_config(ingredients, tmp_path / "run", **settings, optim=optim), resume=True)
+
+    resume(ingredients / "scenes", 2)
+    with pytest.raises(LotusError, match=r'data source "cache" .*scenes holds other files than the run in'):
+        resume(tmp_path / "scenes", 4)
+    with pytest.raises(LotusError, match=r"\[data\] flip of the config differs"):
+        resume(ingredients / "scenes", 4, flip=False)
+    resume(tmp_path / "moved", 3)
+    assert losses(tmp_path / "run")[3] == losses(tmp_path / "whole")[3]
+    state = checkpoints(tmp_path / "run" / "checkpoints")[-1] / "state.json"
+    before = json.loads(state.read_text())
+    del before["content"]  # as versions before wrote it
+    state.write_text(json.dumps(before))
+    resume(ingredients / "scenes", 4)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
 def test_checkpoints_hold_the_moving_average_and_old_ones_go(ingredients: Path, tmp_path: Path) -> None:

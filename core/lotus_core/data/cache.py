@@ -56,6 +56,10 @@ class SceneCache(Dataset[Sample]):
     def __len__(self) -> int:
         return self._count
 
+    def files(self) -> list[tuple[Path, ...]]:
+        """The shards that its scenes are in."""
+        return [(path,) for path in self.paths[: bisect.bisect_left(self._ends, self._count) + 1]]
+
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(index)

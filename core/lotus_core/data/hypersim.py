@@ -70,6 +70,10 @@ class Hypersim(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.frames)
 
+    def files(self) -> list[tuple[Path, ...]]:
+        """Those of each frame."""
+        return self.frames
+
     def __getitem__(self, index: int) -> Sample:
         image_path, depth_path, normal_path = self.frames[index]
         height, width = self.size

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +22,10 @@ class Varied:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def files(self) -> Sequence[tuple[Path, ...]]:
+        """Those of the pictures before they are varied."""
+        return self.source.files()
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.source[index]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +38,10 @@ class SampleSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+    def files(self) -> Sequence[tuple[Path, ...]]:
+        """What it is read from, in order, the files of one sample (or one shard of samples) together."""
+        ...
 
 
 def to_bytes(image: torch.Tensor) -> np.ndarray:

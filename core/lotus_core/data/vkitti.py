@@ -71,6 +71,10 @@ class VirtualKitti(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.frames)
 
+    def files(self) -> list[tuple[Path, ...]]:
+        """Those of each frame."""
+        return self.frames
+
     def __getitem__(self, index: int) -> Sample:
         image_path, depth_path = self.frames[index]
         image = np.array(read_rgb(image_path), dtype=np.float32)

@@ -101,7 +101,7 @@ def train_autoencoder(run: AutoencoderRunConfig, resume: bool = False) -> Path:
     accelerator = make_accelerator(run.optim)
     sources = [open_source(source) for source in run.data.sources]
     held_out = [open_source(source) for source in run.data.validation]
-    loop = TrainingLoop(run, AutoencoderTask(vae, run.loss.latent_noise), accelerator, resume)
+    loop = TrainingLoop(run, AutoencoderTask(vae, run.loss.latent_noise), sources, accelerator, resume)
     if run.optim.gradient_checkpointing:
         vae.enable_gradient_checkpointing()
     pictures = CroppedPictures(sources, run.loss, run.optim.seed)

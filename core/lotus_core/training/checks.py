@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..data.synthetic.dataset import HELD_OUT_SEED
 from ..errors import LotusError
 
 if TYPE_CHECKING:
-    from .config import AutoencoderRunConfig, DataConfig, DecoderRunConfig, LogConfig, OptimConfig, RunConfig
+    from .config import (
+        AnyRunConfig,
+        AutoencoderRunConfig,
+        DataConfig,
+        DecoderRunConfig,
+        LogConfig,
+        OptimConfig,
+        RunConfig,
+    )
 
 
 def check_run(run: RunConfig) -> None:
@@ -100,3 +112,30 @@ def checkpoint_interval(every: int | str) -> tuple[int, float]:
     if seconds <= 0:
         raise LotusError(f'[log] checkpoint_every = "{every}" is neither a number of steps nor seconds such as "300s".')
     return 0, seconds
+
+
+def check_same_run(run: AnyRunConfig, content: Sequence[str], then: dict[str, Any], folder: Path) -> None:
+    """That a run goes on as it began: what is trained, how, and on what. [optim] and [log] may change, and data move.
+
+    content: fingerprints of the data sources now. then: state of the checkpoint in `folder`; one of an older version
+    lacks the content, which then counts as the same.
+    """
+    way_out = "or give [output] another dir"
+    now, before = json.loads(json.dumps(asdict(run))), then["config"]
+    for section in ("kind", "model", "protocol", "scheduler", "loss"):
+        if now.get(section) != before.get(section):
+            raise LotusError(f"[{section}] of the config differs from the run in {folder}: restore it, {way_out}.")
+    for key in ("sources", "flip", "stream"):
+        if key in before["data"] and _placeless(now["data"][key]) != _placeless(before["data"][key]):
+            raise LotusError(f"[data] {key} of the config differs from the run in {folder}: restore it, {way_out}.")
+    for source, found, known in zip(run.data.sources, content, then.get("content", content), strict=True):
+        if found != known:
+            raise LotusError(
+                f'The data source "{source.name}" {source.path} holds other files than the run in {folder} began with:'
+                f" restore them, {way_out}."
+            )
+
+
+def _placeless(value: Any) -> Any:
+    """The tables of data sources without where their files lie; anything else as it is."""
+    return [{**source, "path": ""} for source in value] if isinstance(value, list) else value

@@ -58,7 +58,7 @@ def train_decoder(run: DecoderRunConfig, resume: bool = False) -> Path:
     student = _student(run, teacher.vae)
     sources = [open_source(source) for source in run.data.sources]
     held_out = [open_source(source) for source in run.data.validation]
-    loop = TrainingLoop(run, student, accelerator, resume)
+    loop = TrainingLoop(run, student, sources, accelerator, resume)
     if run.optim.channels_last:
         teacher.vae.to(memory_format=torch.channels_last)
     pictures = CroppedPictures(sources, run.loss, run.optim.seed)

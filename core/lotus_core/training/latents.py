@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from safetensors.torch import save_file
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from ..data.fingerprint import content_fingerprint
 from ..errors import LotusError
 from ..files import atomic_path
 from ..model import LotusModel
@@ -117,8 +117,8 @@ def cached_latents(items: SampleItems, model: LotusModel, run: RunConfig, accele
         for path in paths:
             if _key_of(path) != keys[source]:
                 raise LotusError(
-                    f"{path} was made of other data, for another task or by another autoencoder than this run's: make"
-                    " the latents anew in another folder."
+                    f"{path} was made of other data, for another task, by another autoencoder than this run's or by an"
+                    " older version: make the latents anew in another folder."
                 )
     return LatentItems(shards, items if run.protocol.decoded else None)
 
@@ -129,7 +129,8 @@ def source_keys(items: SampleItems, model: LotusModel, run: RunConfig) -> list[s
     return [
         json.dumps(
             {
-                "source": {**asdict(config), "probability": None, "path": Path(config.path).name},
+                "source": {"name": config.name, **config.args},
+                "content": content_fingerprint(source),
                 "samples": len(source),
                 "task": run.model.task,
                 "space": run.model.space,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,8 +19,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from ..data.fingerprint import content_fingerprint
+from ..data.sample import SampleSource
 from ..errors import LotusError
-from .checks import checkpoint_interval
+from .checks import check_same_run, checkpoint_interval
 from .config import AnyRunConfig, OptimConfig
 from .journal import Journal
 from .state import checkpoints, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
@@ -63,14 +64,23 @@ class TrainingLoop:
     Args:
         run: the config; only its optim, log and output sections are read, the whole is recorded.
         module: holds the parameters to train (those with requires_grad).
+        sources: the opened [data] sources, whose content is recorded.
         resume: continue from the newest checkpoint of the output folder if it has one.
 
     Raises LotusError when the folder holds another run, or a run that `resume` does not continue.
     """
 
-    def __init__(self, run: AnyRunConfig, module: nn.Module, accelerator: Accelerator, resume: bool) -> None:
+    def __init__(
+        self,
+        run: AnyRunConfig,
+        module: nn.Module,
+        sources: Sequence[SampleSource],
+        accelerator: Accelerator,
+        resume: bool,
+    ) -> None:
         self.run_config, self.optim, self.accelerator = run, run.optim, accelerator
         self.folder = Path(run.output.dir)
+        self._content = [content_fingerprint(source) for source in sources]
         self._checkpoints = self.folder / "checkpoints"
         self._every_steps, self._every_seconds = checkpoint_interval(run.log.checkpoint_every)
         self.step, self._seconds, self._started = 0, 0.0, time.monotonic()
@@ -235,6 +245,7 @@ class TrainingLoop:
             "summed": self._summed,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "config": asdict(self.run_config),
+            "content": self._content,
         }
         tensors: dict[str, dict[str, torch.Tensor]] = {
             "weights": dict(zip(names, self._parameters, strict=True)),
@@ -254,7 +265,7 @@ class TrainingLoop:
                 f"{self.folder} already holds a training run: continue it with --resume, or change [output] dir."
             )
         tensors, state = load_checkpoint(found[-1])
-        _check_same_run(asdict(self.run_config), state["config"], self.folder)
+        check_same_run(self.run_config, self._content, state, self.folder)
         names = [name for name, p in self.raw.named_parameters() if p.requires_grad]
         with torch.no_grad():
             for name, parameter, average in zip(names, self._parameters, self._average, strict=True):
@@ -265,15 +276,6 @@ class TrainingLoop:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self._seconds = state["step"], state["seconds"]
         self._sums, self._summed = state["sums"], state["summed"]
-
-
-def _check_same_run(now: dict[str, Any], then: dict[str, Any], folder: Path) -> None:
-    now = json.loads(json.dumps(now))
-    for section in ("kind", "model", "protocol", "scheduler", "loss"):
-        if now.get(section) != then.get(section):
-            raise LotusError(
-                f"[{section}] of the config differs from the run in {folder}: restore it, or give [output] another dir."
-            )
 
 
 def _hardware(accelerator: Accelerator) -> str:

@@ -36,7 +36,7 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
     model = build_model(run, resolution=max(max(size) for size in sizes)).to(device)
     _check_sizes(model, sizes)
     _prepare_unet(model, run, device)
-    loop = TrainingLoop(run, model.unet, accelerator, resume)
+    loop = TrainingLoop(run, model.unet, sources, accelerator, resume)
     scheduler = make_scheduler(run)
     cached = run.data.cache_latents or bool(run.data.latents)
     if cached:

@@ -58,6 +58,10 @@ class SyntheticScenes(Dataset[Sample]):
     def __len__(self) -> int:
         return self.count
 
+    def files(self) -> list[tuple[Path, ...]]:
+        """The photographs on its surfaces."""
+        return [(path,) for path in _texture_paths(self.textures)]
+
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.count:
             raise IndexError(index)
@@ -78,6 +82,10 @@ class SyntheticScenes(Dataset[Sample]):
 @cache
 def load_textures(source: str | None) -> list[Tensor]:
     """Photographs as linear RGB 3×h×w, at most 256 pixels a side. Raises LotusError where the source is not there."""
+    return [_linear(path) for path in _texture_paths(source)]
+
+
+def _texture_paths(source: str | None) -> list[Path]:
     if source is None:
         return []
     if source == "public":
@@ -93,7 +101,7 @@ def load_textures(source: str | None) -> list[Tensor]:
         paths = sorted(p for p in Path(source).glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
     if not paths:
         raise LotusError(f"No photographs in {source}: put .jpg or .png files there, or set textures to 'public'.")
-    return [_linear(path) for path in paths]
+    return paths
 
 
 def _linear(path: Path) -> Tensor:
