@@ -1,7 +1,8 @@
-"""`lotus mesh`: the names of what it writes, and that no input is overwritten."""
+"""`lotus mesh`: the names and sizes of what it writes, and that no input is overwritten."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,25 @@ def test_poses_are_not_overwritten_by_the_record(tmp_path: Path, capfd: pytest.C
     assert main(["mesh", "a.jpg", "b.jpg", "--poses", str(poses), "-o", str(tmp_path / "house.ply")]) == 2
     assert f"Cannot write {poses}: it is one of the inputs" in capfd.readouterr().err
     assert poses.read_text(encoding="utf-8") == "{}"
+
+
+def test_a_large_photo_makes_a_mesh_of_two_million_vertices_at_most(
+    tmp_path: Path, checkpoints: dict[str, str], flat_depth: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    Image.new("RGB", (2000, 1500), (200, 100, 50)).save(photo)
+
+    def vertices(*options: str) -> int:
+        argv = ["mesh", str(photo), "-o", str(tmp_path / "scene.ply"), "--model", checkpoints["depth"], "--no-refine"]
+        assert main([*argv, "--mode", "points", *options]) == 0
+        return len(trimesh.load(tmp_path / "scene.ply", process=False).vertices)
+
+    def recorded() -> int:
+        return int(json.loads((tmp_path / "scene.scene.json").read_text(encoding="utf-8"))["options"]["stride"])
+
+    assert vertices() == 1000 * 750
+    assert recorded() == 2
+    assert "one vertex for 2 × 2 pixels (--stride 1: on every pixel)" in capfd.readouterr().err
+    assert vertices("--stride", "1") == 2000 * 1500
+    assert recorded() == 1
+    assert "one vertex for" not in capfd.readouterr().err

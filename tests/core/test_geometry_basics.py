@@ -19,7 +19,7 @@ from PIL import Image
 
 from lotus_core.errors import LotusError
 from lotus_core.geometry import Camera, Mesh, grid_mesh, render_preview, save_mesh
-from lotus_core.geometry.grid import cut_cells, grid_topology
+from lotus_core.geometry.grid import automatic_stride, cut_cells, grid_topology, strided
 from lotus_core.geometry.raster import rasterize
 
 from .scenes import ball_scene, surface_distance
@@ -142,6 +142,21 @@ def test_stride_covers_the_photo_and_finds_thin_gaps() -> None:
     assert not ((columns.min(axis=1) < 29.5) & (columns.max(axis=1) > 30.6)).any()
 
 
+@given(st.integers(1, 9000), st.integers(1, 9000), st.integers(4, 3_000_000))
+def test_an_automatic_stride_is_the_smallest_that_keeps_to_the_limit(height: int, width: int, limit: int) -> None:
+    def vertices(stride: int) -> int:
+        return len(strided(height, stride)) * len(strided(width, stride))
+
+    stride = automatic_stride(height, width, limit)
+    assert vertices(stride) <= limit
+    assert stride == 1 or vertices(stride - 1) > limit
+
+
+def test_photos_of_two_megapixels_keep_every_pixel() -> None:
+    sizes = [(1080, 1920), (1024, 2048), (1200, 1600), (3000, 4000), (8000, 10000)]
+    assert [automatic_stride(*size) for size in sizes] == [1, 1, 1, 3, 7]
+
+
 def test_small_islands_can_be_dropped() -> None:
     z = np.full((40, 40), 5.0)
     z[3:7, 3:7] = 2.0
@@ -221,6 +236,13 @@ def test_obj_comes_with_material_and_photo(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(loaded.visual.material.image.convert("RGB")), texture), "found through the MTL"
     assert np.allclose(loaded.vertices, mesh.vertices, atol=1e-5)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.texture.png")), texture)
+
+
+def test_a_mesh_too_large_for_glb_is_refused_before_any_work(tmp_path: Path) -> None:
+    faces = np.broadcast_to(np.array([0, 1, 2], np.int32), (2**32 // 12, 3))  # takes no memory
+    with pytest.raises(LotusError, match=r"too large for a GLB file.*357,913,941 triangles.*\.ply"):
+        save_mesh(Mesh(np.eye(3), faces), tmp_path / "a.glb")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_suffix_and_missing_folder(tmp_path: Path) -> None:

@@ -80,6 +80,27 @@ def test_every_mode_and_option() -> None:
     assert quads.mesh.faces.shape[1] == 4
 
 
+@pytest.mark.parametrize("mode", ["perspective", "points", "relief"])
+def test_a_large_photo_gets_a_stride(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    depth, normals, uncertainty = maps()
+    plain = build_scene(depth, PHOTO, normals, uncertainty, SceneOptions(mode=mode, min_faces=0))  # type: ignore[arg-type]
+    assert plain.record["options"]["stride"] == 1
+    monkeypatch.setattr("lotus_core.geometry.scene.MOST_VERTICES", 1000)  # 33 × 25 are fewer, 41 × 31 are more
+    large = build_scene(depth, PHOTO, normals, uncertainty, SceneOptions(mode=mode, min_faces=0))  # type: ignore[arg-type]
+    assert large.record["options"]["stride"] == 5
+    assert 400 < len(large.mesh.vertices) <= 33 * 25
+    assert large.normal_map is None, "the mesh shows what the network saw"
+    for stride, same in ((1, plain), (5, large)):
+        asked = build_scene(depth, PHOTO, normals, uncertainty, SceneOptions(mode=mode, min_faces=0, stride=stride))  # type: ignore[arg-type]
+        assert np.array_equal(asked.mesh.vertices, same.mesh.vertices)
+        assert np.array_equal(asked.mesh.faces, same.mesh.faces)
+        assert (asked.normal_map is not None) == (stride > 1 and mode == "perspective")
+    if mode != "points":
+        many = build_scene(depth, PHOTO, options=SceneOptions(mode=mode, min_faces=0, target_faces=8000))  # type: ignore[arg-type]
+        assert many.options.stride == 2
+        assert 6000 < len(many.mesh.faces) <= 8000, "as many as were asked for"
+
+
 def test_maps_of_another_size_are_resized_to_the_photo() -> None:
     depth, normals, uncertainty = maps()
     scene = build_scene(depth.resize((60, 80)), PHOTO, normals.resize((90, 120)), uncertainty.resize((30, 40)))

@@ -92,6 +92,9 @@ def run(args: argparse.Namespace) -> None:
     if failed is not None and not args.quiet:
         print(f"--far auto: {failed} Used {scene.record['far']:g} instead.", file=sys.stderr)
     if not args.quiet:
+        stride = scene.options.stride
+        if args.stride is None and stride is not None and stride > 1:
+            complain(f"The photo is large: one vertex for {stride} × {stride} pixels (--stride 1: on every pixel).")
         for note in predictors.notes:
             complain(note)
         print(f"{args.output}: {_summary(args, scene, images)} ({watch})")

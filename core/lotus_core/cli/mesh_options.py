@@ -94,7 +94,12 @@ def add_shape_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--smooth", type=between(0, 100), metavar="PX", help="smooth as far as PX pixels where the depth is uncertain"
     )
-    group.add_argument("--stride", type=whole(1), metavar="N", help="a vertex on every Nth pixel (default: 1)")
+    group.add_argument(
+        "--stride",
+        type=whole(1),
+        metavar="N",
+        help="a vertex on every Nth pixel (default: 1, and of large photos the smallest that leaves 2 million)",
+    )
     group.add_argument("--quads", action="store_true", default=None, help="faces with four corners; .obj only")
     group.add_argument(
         "--target-faces", type=whole(4), metavar="N", help="reduce to N triangles, most where it is flat"

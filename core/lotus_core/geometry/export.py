@@ -22,6 +22,7 @@ from .preview import sample_texture
 SUFFIXES = (".glb", ".ply", ".obj")
 _JPEG_QUALITY = 95
 _TEXTURE = ".texture"  # beside an OBJ; the stem alone is often the name of the photo
+_GLB_BYTES = 2**32  # its header counts them in 32 bits
 _WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
 
 
@@ -102,6 +103,7 @@ def _glb(
     import trimesh
     from PIL import Image
 
+    _check_glb_size(mesh)
     points = len(mesh.faces) == 0
     if points:
         # As a mesh, because trimesh's point clouds have no normals; `finish` makes points of the corners.
@@ -154,6 +156,17 @@ def _glb(
                 entry["extensions"] = {"KHR_materials_unlit": {}}
 
     return trimesh.exchange.gltf.export_glb(scene, include_normals=mesh.normals is not None, tree_postprocessor=finish)
+
+
+def _check_glb_size(mesh: Mesh) -> None:
+    arrays = (mesh.vertices, mesh.normals, mesh.uvs, *_scalars(mesh).values())
+    triangles = len(mesh.faces) * (mesh.faces.shape[1] - 2)
+    size = sum(array.nbytes for array in arrays if array is not None) + triangles * 3 * 4
+    if size >= _GLB_BYTES:
+        raise LotusError(
+            f"The mesh is too large for a GLB file, which holds 4 GB ({len(mesh.vertices):,} vertices,"
+            f" {triangles:,} triangles): use a larger stride or fewer faces, or save it as .ply."
+        )
 
 
 def _ply(mesh: Mesh, texture: np.ndarray | None) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from .filters import fill_outside, label
 
 DEFAULT_CUT = 0.04
+MOST_VERTICES = 2**21  # of an automatic stride; a photo of 1920×1080 keeps all of its pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,14 @@ def strided(size: int, stride: int) -> np.ndarray:
     """Row or column numbers 0, stride, 2·stride, … and always the last one, so that the whole photo is covered."""
     index = np.arange(0, size, stride)
     return index if index[-1] == size - 1 else np.append(index, size - 1)
+
+
+def automatic_stride(height: int, width: int, vertices: int = MOST_VERTICES) -> int:
+    """The smallest stride whose grid has at most so many vertices: 1 unless the photo is large."""
+    stride = 1
+    while (-(-(height - 1) // stride) + 1) * (-(-(width - 1) // stride) + 1) > vertices:
+        stride += 1
+    return stride
 
 
 def stride_cells(cells: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from .baking import tangent_map
 from .camera import Camera
 from .decimate import decimate
 from .export import save_mesh
+from .grid import MOST_VERTICES, automatic_stride
 from .mesh import Mesh
 from .perspective import grid_mesh, point_cloud
 from .preview import render_preview
@@ -95,13 +96,18 @@ def build_scene(
     """From the maps of one photo to a textured mesh, relief or point cloud.
 
     photo: uint8 H×W×3; maps of another size are resized to it. normals: sharpen the depth (`refine`), and become a
-    tangent-space map of what a lighter mesh (`stride`, `target_faces`) lacks. uncertainty: of the depth; weights the
-    fusion, cuts (`max_std`), steers smoothing, and becomes the vertex attribute "uncertainty".
+    tangent-space map of what a lighter mesh lacks, where `stride` or `target_faces` asks for one. uncertainty: of the
+    depth; weights the fusion, cuts (`max_std`), steers smoothing, and becomes the vertex attribute "uncertainty".
+    The scene's options hold the stride that was chosen where the given ones leave it open.
     Raises LotusError: impossible options, nothing left to mesh.
     """
     options = SceneOptions() if options is None else options
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
         raise LotusError(f"The photo must be uint8 height×width×3; it is {photo.dtype} {photo.shape}.")
+    # The network saw less than an automatic grid holds, so that such a mesh lacks nothing that a normal map could add.
+    lighter = options.target_faces is not None or (options.stride is not None and options.stride > 1)
+    stride = _stride(photo, options)
+    options = replace(options, stride=stride)
     depth, normals, uncertainty = at_size((photo.shape[0], photo.shape[1]), depth, normals, uncertainty)
     std = None if uncertainty is None else uncertainty.std
     if options.mode == "relief":
@@ -110,14 +116,14 @@ def build_scene(
     z, valid, camera = surface.z, surface.valid, surface.camera
     full_normals = None if normals is None else normals.to("opengl").values
     if options.mode == "points":
-        mesh = point_cloud(z, camera, valid, stride=options.stride, photo=photo, normals=full_normals)
+        mesh = point_cloud(z, camera, valid, stride=stride, photo=photo, normals=full_normals)
     elif options.mode == "perspective":
         mesh = grid_mesh(
             z,
             camera,
             valid,
             options.cut,
-            stride=options.stride,
+            stride=stride,
             quads=options.quads and options.target_faces is None,
             min_faces=options.min_faces,
         )
@@ -129,7 +135,7 @@ def build_scene(
         if options.target_faces is not None:
             mesh = decimate(mesh, options.target_faces, camera)
         mesh = mesh.with_normals()
-        if normals is not None and (options.target_faces is not None or options.stride > 1):
+        if normals is not None and lighter:
             normal_map = tangent_map(mesh, normals, camera)
     record = {
         "camera": camera.to_dict(),
@@ -177,6 +183,12 @@ def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any]:
     return record
 
 
+def _stride(photo: np.ndarray, options: SceneOptions) -> int:
+    if options.stride is not None:
+        return options.stride
+    return automatic_stride(photo.shape[0], photo.shape[1], max(MOST_VERTICES, options.target_faces or 0))
+
+
 def _relief(
     depth: Depth,
     normals: Normals | None,
@@ -191,7 +203,7 @@ def _relief(
         relief_mm=options.relief_mm,
         base_mm=options.base_mm,
         valid=None if valid.all() else valid,
-        stride=options.stride,
+        stride=_stride(photo, options),
     )
     mesh = _with_uncertainty(mesh, std)
     if options.target_faces is not None:

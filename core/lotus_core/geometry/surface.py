@@ -35,7 +35,7 @@ class SceneOptions:
     far: float | None = DEFAULT_FAR  # of the farthest point, the nearest being 1; None: from the normals
     known_length: tuple[float, float, float, float, float] | None = None  # pixels x, y, x, y and the metres between
     cut: float = DEFAULT_CUT  # relative jump of depth at which the surface tears
-    stride: int = 1
+    stride: int | None = None  # a vertex on every n-th pixel; None: 1, more where > 2 million would be left
     quads: bool = False
     min_faces: int = 64  # smaller islands are dropped
     fill_holes: int = 0  # pixels: larger holes stay open
