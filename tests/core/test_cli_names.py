@@ -97,3 +97,29 @@ def test_letters_that_the_terminal_lacks_are_shown_as_escapes(
         )
         assert (done.returncode, done.stderr) == (0, b"")
         assert b"\\u5199\\u771f" in done.stdout or b"\\u56fe" in done.stdout
+
+
+def test_wildcards_that_the_shell_leaves_alone_are_expanded(
+    tmp_path: Path,
+    checkpoints: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.png", "a.png", "c[1].png", ".hidden.png", "sub/d.png", "notes.txt"):
+        Path(name).parent.mkdir(exist_ok=True)
+        save_photo(Path(name)) if name.endswith("png") else Path(name).touch()
+    Path("folder.png").mkdir()
+    options = ["-o", "out", "--model", checkpoints["depth"]]
+
+    def predicted(*images: str) -> list[str]:
+        assert main(["predict", *images, *options]) == 0
+        return [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+
+    assert predicted("*.png") == ["a.png", "b.png", "c[1].png"]
+    assert predicted("c[1].png", "[ab].png") == ["c[1].png", "a.png", "b.png"]  # a file's own name comes first
+    assert predicted("**/?.png") == ["a.png", "b.png", os.path.join("sub", "d.png")]
+    assert main(["predict", "*.jpg", *options]) == 2
+    assert capsys.readouterr().err == "lotus: No file matches *.jpg: check the folder and the ending.\n"
+    assert main(["mesh", "*.jpg", "-o", "scene.ply"]) == 2
+    assert "No file matches *.jpg" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from .. import __version__
 from ..errors import Cancelled, LotusError
 from . import batch, bench, convert, demo, eval, info, mesh, models, predict, train
 from .console import complain
+from .options import expand_wildcards
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parser().parse_args(argv)
         args.argv = list(sys.argv[1:] if argv is None else argv)
+        if "image" in args:
+            args.image = expand_wildcards(args.image)
         args.run(args)
         sys.stdout.flush()
     except (KeyboardInterrupt, Cancelled):

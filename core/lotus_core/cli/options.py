@@ -93,6 +93,26 @@ def between(low: float, high: float) -> Callable[[str], float]:
     return convert
 
 
+def expand_wildcards(images: list[str]) -> list[str]:
+    """Names with `*`, `?` or `[…]` become the files that they match, sorted: cmd and PowerShell leave that to programs.
+
+    What is the name of a file, whatever is in it, stays. Raises LotusError where nothing matches.
+    """
+    from glob import glob
+    from pathlib import Path
+
+    found: list[str] = []
+    for image in images:
+        if not any(mark in image for mark in "*?[") or Path(image).exists():
+            found.append(image)
+            continue
+        matches = sorted(match for match in glob(image, recursive=True) if Path(match).is_file())
+        if not matches:
+            raise LotusError(f"No file matches {image}: check the folder and the ending.")
+        found += matches
+    return found
+
+
 def distinct_stems(images: list[str]) -> None:
     """Raise LotusError where two images would write the same file names."""
     from pathlib import Path
