@@ -36,12 +36,16 @@ def config(ingredients: Path, output: Path, model: dict[str, Any] | None = None,
     return parsed
 
 
+def stated_psnr(path: Path) -> dict[str, float]:
+    with safe_open(path, "pt") as file:
+        return {key: float(value) for key, value in file.metadata().items() if key.startswith("psnr_")}
+
+
 def test_a_student_comes_to_decode_as_its_teacher_and_says_how_well(ingredients: Path, tmp_path: Path) -> None:
     path = train_decoder(config(ingredients, tmp_path, steps=80, lr=4e-3, ema_decay=0.9, batch_size=4))
     curve = losses(tmp_path)
     assert curve[80] < 0.5 * curve[1], curve
-    with safe_open(path, "pt") as file:
-        stated = {key: float(value) for key, value in file.metadata().items() if key.startswith("psnr_")}
+    stated = stated_psnr(path)
     assert stated.keys() == {"psnr_image", "psnr_depth", "psnr_normal"}
     last = next(line for line in reversed(log_lines(tmp_path)) if "psnr_depth" in line)
     assert stated["psnr_depth"] == pytest.approx(last["psnr_depth"], abs=0.01)
@@ -62,7 +66,9 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(ingredients: Path, tmp_pa
     with pytest.raises(LotusError, match="already holds a training run"):
         train_decoder(config(ingredients, tmp_path / "parts", steps=4))
     unbroken = config(ingredients, tmp_path / "unbroken", steps=4, schedule="constant")
-    train_decoder(unbroken)
+    stated = stated_psnr(train_decoder(unbroken))
+    assert len(stated) == 3
+    assert stated_psnr(train_decoder(unbroken, resume=True)) == stated  # there was nothing left to do
     train_decoder(config(ingredients, tmp_path / "parts", steps=4, schedule="constant"), resume=True)
     ends = [load_checkpoint(checkpoints(tmp_path / name / "checkpoints")[-1])[0] for name in ("unbroken", "parts")]
     for stem in ("weights", "average", "optimizer"):

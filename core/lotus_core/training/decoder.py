@@ -63,7 +63,7 @@ def train_decoder(run: DecoderRunConfig, resume: bool = False) -> Path:
         teacher.vae.to(memory_format=torch.channels_last)
     pictures = CroppedPictures(sources, run.loss, run.optim.seed)
     batches = batches_from(loop.step, pictures, sources, run, accelerator)
-    stated: dict[str, float] = {}
+    stated = loop.journal.latest("psnr_")  # of a resumed run: what is exported before it is validated again
 
     def losses(number: int, module: Callable[..., Any]) -> dict[str, torch.Tensor]:
         batch = next(batches)

@@ -39,6 +39,14 @@ class Journal:
             if "loss" in values:
                 self._bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
 
+    def latest(self, prefix: str) -> dict[str, float]:
+        """The values whose names begin with `prefix`, of the last line that has such; none where no line does."""
+        for line in reversed(_lines(self._path) if self._active else []):
+            found = {name: value for name, value in json.loads(line).items() if name.startswith(prefix)}
+            if found:
+                return found
+        return {}
+
     def advance(self) -> None:
         """One more step is done."""
         if self._active:
