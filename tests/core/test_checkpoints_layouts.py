@@ -19,7 +19,9 @@ from benchmarks.full_size import AUTOENCODER, UNET
 from benchmarks.layouts import AUTOENCODER_PREFIX, UNET_PREFIX, ldm_autoencoder, ldm_unet
 from lotus_core.checkpoints.configs import autoencoder_config, unet_config
 from lotus_core.checkpoints.convert import convert
+from lotus_core.checkpoints.load import stated_task
 from lotus_core.checkpoints.registry import PUBLISHED, PUBLISHED_FILES, meaning_of, published_name
+from lotus_core.cli import main
 
 from .models import official_folder, refusal, wide_autoencoder, wide_unet
 
@@ -151,6 +153,32 @@ def test_a_renamed_unet_asks_for_its_task_and_a_misnamed_one_is_not_trusted(file
     shutil.copy(files.unet, misnamed)
     assert "cannot be trusted" in refusal(misnamed, **parts)
     assert lotus.load_model(misnamed, "cpu", task="depth", space="depth", **parts).info.space == "depth"
+
+
+def test_a_published_name_counts_whether_it_is_a_link_or_leads_to_one(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hub's cache holds snapshots/<commit>/<published name>, a link to blobs/<hash>."""
+    cache = tmp_path / "models--Kijai--lotus-comfyui"
+    blob, file = cache / "blobs" / "0f3a", cache / "snapshots" / "c0ffee" / f"{files.unet.stem}-fp16.safetensors"
+    for path in (blob, file):
+        path.parent.mkdir(parents=True)
+    shutil.copy(files.unet, blob)
+    file.symlink_to(blob)
+    named, mine = tmp_path / files.folder.name, tmp_path / "mine.safetensors"
+    shutil.copytree(files.folder, tmp_path / "data")
+    named.symlink_to(tmp_path / "data")
+    mine.symlink_to(files.unet)
+    meaning = PUBLISHED[files.unet.stem]
+    parts = {"vae": str(files.vae), "text_encoder": str(files.folder)}
+    monkeypatch.chdir(files.folder)
+    for source in (file, mine, named, Path()):
+        assert stated_task(str(source)) == meaning.task
+        info = lotus.load_model(source, "cpu", **({} if source.is_dir() else parts)).info
+        assert (info.task, info.space) == (meaning.task, meaning.space)
+        assert main(["info", str(source)]) == 0
+        assert f"published as: jingheya/{files.unet.stem}\n" in capsys.readouterr().out
+    assert f"--text-encoder jingheya/{files.unet.stem}`" in refusal(file)
 
 
 @pytest.mark.parametrize(

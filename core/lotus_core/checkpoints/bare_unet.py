@@ -15,7 +15,7 @@ from .format import not_ours
 from .header import Header
 from .layouts import Contents, contents_of
 from .meaning import settle_info
-from .registry import hub_id, published_name
+from .registry import hub_id, place_of, published_name
 
 EXAMPLE = "lotus-depth-g-v2-1-disparity"
 
@@ -45,7 +45,7 @@ def load_bare(
         raise not_ours(header)
     unet = build_unet(unet_config(unet_part.shapes, where), where)
     variant = variant_of(unet.config.in_channels, unet.config.out_channels)
-    info = settle_info(header.path.resolve().as_posix(), variant, task, space, {}, dict(SCHEDULER))
+    info = settle_info(place_of(header.path), variant, task, space, {}, dict(SCHEDULER))
     _check_complete(header, contents, vae, prompt)
     assert prompt is not None
     filled = unfilled(unet, unet_part, "U-Net", where)
@@ -74,7 +74,7 @@ def _check_complete(
     ]
     if not lacking:
         return
-    path, model = header.path, hub_id(published_name(header.path.resolve().as_posix()) or EXAMPLE)
+    path, model = header.path, hub_id(published_name(place_of(header.path)) or EXAMPLE)
     if lacking == ["an autoencoder"]:
         raise LotusError(
             f"{path} is a U-Net without autoencoder: pass the one of Stable Diffusion, such as"

@@ -17,6 +17,7 @@ from .ldm import autoencoder_names
 from .meaning import settle_info
 from .prompt import empty_prompt_embedding
 from .reading import read_tensors
+from .registry import place_of
 
 
 def load_folder(
@@ -48,7 +49,7 @@ def load_folder(
     stated = read_json(folder / INFO) if (folder / INFO).is_file() else {}
     scheduler = folder / "scheduler" / "scheduler_config.json"
     schedule = read_json(scheduler) if scheduler.is_file() else {}
-    info = settle_info(name or folder.resolve().as_posix(), variant, task, space, stated, schedule)
+    info = settle_info(name or place_of(folder), variant, task, space, stated, schedule)
     # The text encoder first: it is gone before the weights come.
     prompt = _prompt(folder, prompt).to(device=device, dtype=dtype)
     return LotusModel(

@@ -13,7 +13,7 @@ from .diffusers_layout import INFO, read_json
 from .format import FORMAT
 from .header import PICKLE_SUFFIXES, Header, read_header
 from .hub import HUB_ID, NETWORKS, Wanted, download
-from .registry import PUBLISHED, embedded, hub_id, meaning_of, near_matches
+from .registry import PUBLISHED, embedded, hub_id, meaning_of, near_matches, place_of
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +149,7 @@ def stated_task(name: str) -> str | None:
     elif path.is_file() and path.suffix.lower() not in PICKLE_SUFFIXES:
         header = read_header(path)
         stated = header.metadata.get("task") if header.metadata.get("format") == FORMAT else None
-    known = meaning_of(path.resolve().as_posix() if path.exists() else name)
+    known = meaning_of(place_of(path) if path.exists() else name)
     return stated or (known.task if known else None)
 
 

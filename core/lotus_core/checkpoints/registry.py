@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,15 @@ def meaning_of(place: str) -> Meaning | None:
     """What the name of a folder, file or hub id says about the checkpoint in it; None for one that nobody published."""
     name = published_name(place)
     return PUBLISHED[name] if name else None
+
+
+def place_of(path: Path) -> str:
+    """Where a folder or file is, absolute, by the name that says most about it: its own, else that of what it links to.
+
+    The hub's cache holds files under published names that link to others, called by their hash.
+    """
+    own, target = (Path(place).as_posix() for place in (os.path.abspath(path), path.resolve()))
+    return own if published_name(own) or not published_name(target) else target
 
 
 def published_name(place: str) -> str | None:

@@ -13,7 +13,7 @@ from ..checkpoints.header import Header, read_header
 from ..checkpoints.hub import kept_snapshot
 from ..checkpoints.layouts import Part, contents_of
 from ..checkpoints.load import is_hub_name
-from ..checkpoints.registry import PUBLISHED, embedded, hub_id, near_matches, published_name
+from ..checkpoints.registry import PUBLISHED, embedded, hub_id, near_matches, place_of, published_name
 from ..errors import LotusError
 from ..model_info import RELEASED_RESOLUTION, ModelInfo
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     """Print one fact a line."""
     path = embedded().get(args.checkpoint, Path(args.checkpoint).expanduser())
     if path.is_dir():
-        lines = _folder(path, path.resolve().as_posix())
+        lines = _folder(path, place_of(path))
     elif path.exists():
         header = read_header(path)
         lines = _our_file(header) if header.metadata.get("format") == FORMAT else _other_file(header)
@@ -84,7 +84,7 @@ def _other_file(header: Header) -> Lines:
         ]
     if contents.unet is None or not contents.unet.is_lotus:
         raise not_ours(header)
-    place = header.path.resolve().as_posix()
+    place = place_of(header.path)
     vae = [("autoencoder", _weights(contents.vae))] if contents.vae else []
     missing = [] if contents.vae else ["autoencoder (--vae)"]
     return [
