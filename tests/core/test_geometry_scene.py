@@ -46,6 +46,26 @@ def test_the_defaults_make_a_scene_that_opens(tmp_path: Path) -> None:
     assert record["options"]["far"] == FAR
 
 
+def test_the_record_says_where_the_mesh_begins_and_ends() -> None:
+    """A map that does not reach both ends of its range makes a mesh that does not reach 1 and `far`."""
+    across = np.linspace(0, 1, WIDTH, dtype=np.float32)
+    depth = Depth(np.tile(0.3 + 0.3 * across, (HEIGHT, 1)), "disparity")
+    scene = build_scene(depth, PHOTO, options=SceneOptions(far=10, refine=False))
+    assert scene.record["far"] == 10
+    assert scene.record["nearest"] == pytest.approx(1 / (0.1 + 0.6 * 0.9), rel=1e-6)
+    assert scene.record["farthest"] == pytest.approx(1 / (0.1 + 0.3 * 0.9), rel=1e-6)
+    assert "1 where the depth map is at its near end, 10 where" in scene.record["conventions"]["distance"]
+    half = build_scene(depth, PHOTO, options=SceneOptions(far=10, refine=False, mode="points", sky=0.5))
+    assert half.record["farthest"] == pytest.approx(1 / (0.1 + 0.5 * 0.9), rel=0.01), "what was cut away is not counted"
+    metres = build_scene(depth, PHOTO, options=SceneOptions(refine=False, known_length=(10, 60, 150, 60, 7.0)))
+    assert metres.record["nearest"] == pytest.approx(metres.record["scale"] / 0.64, rel=1e-6)
+    assert metres.record["conventions"]["distance"].endswith("metres")
+    normals = build_scene(depth, PHOTO, maps()[1], options=SceneOptions(shape="normals", cut=100))
+    assert normals.record["nearest"] == pytest.approx(1, rel=1e-6)
+    assert normals.record["farthest"] == pytest.approx(normals.record["far"], rel=1e-6)
+    assert "the nearest point at 1" in normals.record["conventions"]["distance"]
+
+
 def test_clay_shows_the_shape_without_the_photos_colours() -> None:
     scene = build_scene(maps()[0], PHOTO, options=SceneOptions(fov_deg=60, far=FAR))
     photo, clay = (np.ptp(scene.preview(80, shading).astype(int), axis=2) for shading in ("photo", "clay"))

@@ -151,5 +151,5 @@ def _summary(args: argparse.Namespace, scene: Scene, images: list[LoadedImage]) 
     source = choose_camera(images[0], args.fov)[1]
     if args.far == CALIBRATED and "error_deg" in (scene.record["calibration"] or {}):
         source = "the normals" if source == "default" else source
-        source += f", farthest point at {scene.record['far']:.3g}"
+        source += f", --far {scene.record['far']:.3g}"
     return f"{size}, field of view {scene.camera.horizontal_fov_deg:.0f}° from {source}"

@@ -56,7 +56,7 @@ def add_shape_options(parser: argparse.ArgumentParser) -> None:
         "--far",
         type=number_or_auto,
         metavar="F",
-        help="distance of the farthest point, the nearest being 1 (default: 10); auto: found from the normals",
+        help="distance of the depth map's far end, its near end being at 1 (default: 10); auto: from the normals",
     )
     group.add_argument(
         "--known",

@@ -21,7 +21,7 @@ _TOLERANCE = 0.03  # 1 − cos at which a pixel counts half as wrong: about 14°
 
 @dataclass(frozen=True)
 class Calibration:
-    """camera: of the photo; far: distance of the farthest point when the nearest is 1; error: typical angle left,
+    """camera: of the photo; far: distance of the depth map's far end when its near end is 1; error: typical angle left,
     degrees.
     """
 

@@ -137,17 +137,19 @@ def build_scene(
         mesh = mesh.with_normals()
         if normals is not None and lighter:
             normal_map = tangent_map(mesh, normals, camera)
+    distances = -mesh.vertices[:, 2]
     record = {
         "camera": camera.to_dict(),
         "far": surface.far,
+        "nearest": float(distances.min()),
+        "farthest": float(distances.max()),
         "calibration": surface.calibration,
         "scale": surface.scale,
         "space": depth.space,
         "conventions": {
             "axes": "x right, y up, -z forward; the camera at the origin",
             "uv": "pixel centre (i, j) at ((i + 0.5) / W, 1 - (j + 0.5) / H)",
-            "distance": "along the optical axis, "
-            + ("the nearest point at 1; no metres" if options.known_length is None else "metres"),
+            "distance": f"along the optical axis, {_unit(surface, options)}",
             "normal map": "tangent space, OpenGL (green up)" if normal_map is not None else None,
         },
         "options": asdict(options),
@@ -181,6 +183,14 @@ def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any]:
     if record.get("camera") is not None:
         record["camera"] = Camera.from_dict(record["camera"])
     return record
+
+
+def _unit(surface: Surface, options: SceneOptions) -> str:
+    if options.known_length is not None:
+        return "metres"
+    if options.shape == "normals":
+        return "the nearest point at 1; no metres"
+    return f"no metres: 1 where the depth map is at its near end, {surface.far:g} where it is at its far end"
 
 
 def _stride(photo: np.ndarray, options: SceneOptions) -> int:

@@ -32,7 +32,7 @@ class SceneOptions:
     mode: Mode = "perspective"
     fov_deg: float | None = None  # horizontal; None: from focal_35mm, else 55° along the longer side
     focal_35mm: float | None = None  # from EXIF
-    far: float | None = DEFAULT_FAR  # of the farthest point, the nearest being 1; None: from the normals
+    far: float | None = DEFAULT_FAR  # distance of the map's far end, the near end being 1; None: from the normals
     known_length: tuple[float, float, float, float, float] | None = None  # pixels x, y, x, y and the metres between
     cut: float = DEFAULT_CUT  # relative jump of depth at which the surface tears
     stride: int | None = None  # a vertex on every n-th pixel; None: 1, more where > 2 million would be left
@@ -55,10 +55,11 @@ class SceneOptions:
 class Surface:
     """What a photo's maps say about the distances: everything that comes before a mesh.
 
-    z: float32 H×W, along the optical axis; valid: bool H×W, what has a distance; far: of the farthest point, the
-    nearest being 1; scale: metres for that 1 where a known length was given, else 1; calibration: where the far
-    distance was to be found from the normals, the degrees that are left ("error_deg"), or why the default was taken
-    instead ("failed").
+    z: float32 H×W, along the optical axis; valid: bool H×W, what has a distance; far: distance of the map's far end
+    (0 in disparity, 1 in depth), the near end being 1; of a surface from normals, of the farthest point, the nearest
+    being 1; scale: metres for that 1 where a known length was given, else 1; calibration: where the far distance was
+    to be found from the normals, the degrees that are left ("error_deg"), or why the default was taken instead
+    ("failed").
     """
 
     z: np.ndarray
