@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from .base import TYPES, Job, Prediction, Task, failed, read_record
 from .words import read_words
 
 SUFFIXES = (".npy", ".exr", ".png")  # what loses nothing comes first
-FOLDERS = ("", "maps", "lotus_maps")  # beside the photo, or in one of these beside it
+# Beside the photo, or in this folder beside it. Not in lotus_maps: what lies there belongs to .blend files, which know
+# of which photo each map is and what its numbers mean.
+FOLDERS = ("", "maps")
 NAMES = {"depth": ("depth", "disparity"), "normal": ("normal", "normals"), "uncertainty": ("uncertainty",)}
 WORDS = {"depth": "space", "normal": "convention", "uncertainty": "unit"}  # what each map's `load` may have to be told
 
@@ -73,6 +76,8 @@ class FilesBackend:
         stored = self._stored(path)
         if word not in stored.words and word not in hints:
             hints = {**self._hint_beside(path, kind), **hints}
+        if kind == "normal" and word not in stored.words and _is_texture(stored.values):
+            stored = replace(stored, coded=True)
         return TYPES[kind].from_stored(stored, path, **hints)
 
     def check(self) -> Task:
@@ -122,3 +127,12 @@ class FilesBackend:
         entry = (read_record(record).get("maps") or {}).get(kind)
         word = WORDS[kind]
         return {word: entry[word]} if isinstance(entry, dict) and word in entry else {}
+
+
+def _is_texture(values: np.ndarray) -> bool:
+    """Whether values H×W×3 are unit vectors coded as 0.5 n + 0.5, as normal textures are in EXR files too."""
+    if values.ndim != 3 or values.min() < 0:
+        return False
+    # Vectors that all point into the positive octant have no negative number either, but the length 1 as they are.
+    as_vectors, decoded = (np.abs(np.linalg.norm(array, axis=2) - 1) for array in (values, 2 * values - 1))
+    return float(np.median(decoded)) <= float(np.median(as_vectors))

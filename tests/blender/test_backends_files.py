@@ -15,6 +15,7 @@ from blender_lotus.backends.files import FilesBackend, find_maps
 from blender_lotus.backends.words import read_words
 from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
+from lotus_core.maps.exr import write_exr
 
 RNG = np.random.default_rng(3)
 MASK = RNG.random((9, 13)) > 0.2
@@ -97,9 +98,30 @@ def test_a_file_of_another_program_needs_one_word(backend: FilesBackend, photo: 
     assert named.space == "disparity"
 
 
+@pytest.mark.parametrize("suffix", [".exr", ".npy"])
+@pytest.mark.parametrize("facing", ["anywhere", "upper right"])
+def test_normals_of_another_program_are_vectors_or_a_texture(
+    backend: FilesBackend, photo: Path, suffix: str, facing: str
+) -> None:
+    """Files that say nothing: float files hold either."""
+    vectors = RNG.normal(size=(9, 13, 3)) + np.array([0, 0, 1])
+    normals = Normals.from_vectors(np.abs(vectors) if facing == "upper right" else vectors, "opengl")
+    for held in (normals.values, 0.5 * normals.values + 0.5):
+        path = photo.with_name(f"wall_normal{suffix}")
+        if suffix == ".exr":
+            write_exr(path, {name: held[..., i] for i, name in enumerate("RGB")}, {})
+        else:
+            np.save(path, held)
+        read = backend.read(path, "normal", convention="opengl")
+        assert isinstance(read, Normals)
+        assert read.angle_to(normals).max() < 0.01
+
+
 def test_names_places_and_order(photo: Path) -> None:
     (photo.parent / "maps").mkdir()
+    (photo.parent / "lotus_maps").mkdir()
     names = ["{}_depth.png", "{}_depth.exr", "maps/{}_depth.npy", "{}_normals.png", "{}_depth_preview.png"]
+    names.append("lotus_maps/{}_uncertainty.exr")  # belongs to a .blend
     for name in [*(name.format(photo.stem) for name in names), "other_uncertainty.png"]:
         (photo.parent / name).write_bytes(b"")
     found = find_maps(photo)

@@ -123,6 +123,32 @@ def test_a_normal_texture_is_there_when_the_blend_is_opened_again(bpy: Any, tmp_
     assert (texture.colorspace_settings.name, texture.is_float) == ("Non-Color", True)
 
 
+@pytest.mark.parametrize("suffix", [".exr", ".png"])
+@pytest.mark.parametrize("convention", ["opengl", "directx"])
+def test_exported_normals_are_the_same_when_they_are_imported(
+    bpy: Any, tmp_path: Path, suffix: str, convention: str
+) -> None:
+    normals = tilted(bpy)
+    path = str(tmp_path / f"bump{suffix}")
+    bpy.ops.lotus.export_map(filepath=path, kind="NORMAL", convention=convention.upper())
+    photo = add_photo(bpy, checks(*SIZE), "other")
+    bpy.ops.lotus.import_map(filepath=path, kind="NORMAL", convention=convention)
+    assert part("images").normals_of(photo).angle_to(normals).max() < 0.01
+
+
+def test_maps_in_lotus_maps_can_be_imported(bpy: Any, tmp_path: Path) -> None:
+    preferences(bpy).place = "BESIDE"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    normals = tilted(bpy)
+    photo = bpy.context.scene.lotus.image
+    part("attaching").put_map(photo, "normal", normals, place="BESIDE")
+    path = bpy.path.abspath(photo.lotus.normal.filepath)
+    assert Path(path).parent == tmp_path / "lotus_maps"
+    photo = add_photo(bpy, checks(*SIZE), "other")
+    bpy.ops.lotus.import_map(filepath=path, kind="NORMAL", convention="opengl")
+    assert part("images").normals_of(photo).angle_to(normals).max() < 0.01
+
+
 def test_a_map_that_the_user_deletes_is_gone_and_can_be_made_again(bpy: Any) -> None:
     photo = add_photo(bpy, checks(*SIZE))
     for value in (0.25, 0.5):
