@@ -146,6 +146,37 @@ def test_an_existing_result_is_replaced(tmp_path: Path, photo: str, checkpoints:
     assert names(out) == ["keep.txt", "photo.json", "photo_depth.png", "photo_depth_preview.png"]
 
 
+def test_the_record_keeps_what_earlier_commands_wrote(tmp_path: Path, photo: str, checkpoints: dict[str, str]) -> None:
+    out = tmp_path / "out"
+
+    def predicted(kind: str, *options: str) -> dict[str, Any]:
+        assert main(["predict", photo, "-o", str(out), "--model", checkpoints[kind], "--quiet", *options]) == 0
+        record: dict[str, Any] = json.loads((out / "photo.json").read_text(encoding="utf-8"))
+        return record
+
+    first = predicted("depth", "--seed", "3")
+    second = predicted("normal")
+    depth = second["maps"]["depth"]
+    assert list(second["maps"]) == ["normal", "depth"]
+    assert depth == {**first["maps"]["depth"], "seed": 3, "command": first["command"]}
+    assert second["seed"] == 0
+    assert second["maps"]["normal"].keys().isdisjoint({"seed", "command"})
+    third = predicted("depth", "--format", "exr", "--seed", "3")  # beside the PNG, whose preview it replaces
+    assert {name: entry["file"] for name, entry in third["maps"].items()} == {
+        "depth": "photo_depth.exr",
+        "normal": "photo_normal.png",
+        "depth.png": "photo_depth.png",
+    }
+    assert third["maps"]["depth.png"] == {key: value for key, value in depth.items() if key != "preview"}
+    assert third["maps"]["normal"] == {**second["maps"]["normal"], "seed": 0, "command": second["command"]}
+    (out / "photo_normal.png").unlink()
+    last = predicted("depth", "--seed", "4")  # the PNG anew; of the normals nothing is left
+    assert {name: entry.get("seed") for name, entry in last["maps"].items()} == {"depth": None, "depth.exr": 3}
+    for broken in ("{", "[]", '{"maps": 3}', '{"maps": {"depth": {"file": 7}, "x": "photo.jpg"}}'):
+        (out / "photo.json").write_text(broken)
+        assert list(predicted("depth")["maps"]) == ["depth"]
+
+
 @pytest.mark.parametrize(("suffix", "beside"), [("glb", []), ("ply", []), ("obj", ["scene.mtl", "scene.texture.png"])])
 def test_mesh_opens_with_one_vertex_per_pixel(
     tmp_path: Path, photo: str, checkpoints: dict[str, str], suffix: str, beside: list[str]

@@ -15,6 +15,7 @@ from ..checkpoints.layouts import Part, contents_of
 from ..checkpoints.load import is_hub_name
 from ..checkpoints.registry import PUBLISHED, embedded, hub_id, near_matches, place_of, published_name
 from ..errors import LotusError
+from ..files import json_or_nothing
 from ..model_info import RELEASED_RESOLUTION, ModelInfo
 
 FOLDER_PARTS = {"unet": "U-Net", "vae": "autoencoder", "text_encoder": "text encoder", "tokenizer": "tokenizer"}
@@ -113,7 +114,7 @@ def _folder(folder: Path, place: str) -> Lines:
         except LotusError:
             missing += [] if part in missing else [f"weights of the {FOLDER_PARTS[part]}"]
     texts = [read_header(file) for file in sorted((folder / "text_encoder").glob("*.safetensors"))]
-    stated = _json(folder / "lotus.json")
+    stated = json_or_nothing(folder / "lotus.json")
     predicts = (
         [("predicts", _predicts(stated["task"], stated.get("space")))]
         if "task" in stated
@@ -182,11 +183,3 @@ def _weights(part: Part) -> str:
 def _files(part: Part) -> str:
     first = part.sources[0][0].path.name
     return first if len(part.sources) == 1 else f"{len(part.sources)} files from {first} on"
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

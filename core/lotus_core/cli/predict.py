@@ -16,7 +16,7 @@ from .console import Stopwatch, complain, progress_bar
 from .options import add_fast_options, add_model_options, add_quiet, add_tile, distinct_stems, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_SAMPLES, MAPS, RECONSTRUCTION, Predictors
-from .record import choose_camera, versions
+from .record import choose_camera, versions, with_earlier_maps
 
 if TYPE_CHECKING:
     from ..images import LoadedImage
@@ -145,7 +145,10 @@ def write_record(
     folder: Path,
     args: argparse.Namespace,
 ) -> None:
-    """`<stem>.json`: where every map comes from and what its numbers mean."""
+    """`<stem>.json` in `folder`: where every map comes from and what its numbers mean.
+
+    The maps of earlier commands that stay in args.output stay in the record as well.
+    """
     stem = path.stem
     height, width = image.rgb.shape[:2]
     camera, source = choose_camera(image)
@@ -165,10 +168,12 @@ def write_record(
         "camera": {**camera.to_dict(), "source": source},
         "seed": args.seed,
         "reference": args.reference,
-        **({"notes": predictors.notes} if predictors.notes else {}),
+        "notes": predictors.notes,
         "versions": versions(),
         "command": shlex.join(["lotus", *args.argv]),
     }
+    written = {file.name for file in folder.iterdir()}
+    record = with_earlier_maps(record, args.output / f"{stem}.json", written)
     (folder / f"{stem}.json").write_text(json_text(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..files import json_or_nothing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,3 +42,23 @@ def versions() -> dict[str, str]:
 
     packages = {name: version(name) for name in ("torch", "diffusers", "numpy", "safetensors")}
     return {"lotus-geometry": __version__, "python": sys.version.split()[0], **packages}
+
+
+def with_earlier_maps(record: dict[str, Any], path: Path, written: Collection[str]) -> dict[str, Any]:
+    """`record`, and in its "maps" those of the record at `path` whose files are still beside it.
+
+    written: names of the files that are about to be replaced; what these held is forgotten. An earlier map keeps, in
+    its own entry, what was said of it and is said otherwise now: photo, seed, command and the like. Where its name is
+    taken by a new map, which then is in another format, it is called after its own: "depth.png".
+    """
+    earlier = json_or_nothing(path)
+    entries = earlier.get("maps")
+    then = {key: earlier.get(key) for key, value in record.items() if key != "maps" and earlier.get(key) != value}
+    maps = dict(record["maps"])
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        file = entry.get("file") if isinstance(entry, dict) else None
+        if not isinstance(file, str) or file in written or not (path.parent / file).is_file():
+            continue
+        kept = {key: value for key, value in entry.items() if key != "preview" or value not in written}
+        maps[name if name not in maps else name + Path(file).suffix] = {**then, **kept}
+    return {**record, "maps": maps}
