@@ -245,6 +245,7 @@ def test_preview(tmp_path: Path, photo: str, checkpoints: dict[str, str], known_
         (["a.jpg", "b.jpg"], "--poses"),
         (["a.jpg", "--voxels", "64"], "--poses"),
         (["a.jpg", "--poses", "p", "--fov", "50"], "--fov has no meaning with --poses"),
+        (["a.jpg", "--poses", "p", "--uncertainty"], "--uncertainty has no meaning with --poses: leave it out"),
         (["a.jpg", "--poses", "p", "--mode", "relief"], "one photo"),
         (["a.jpg", "--poses", "none.json"], "none.json does not exist"),
         (["a.jpg", "--quads"], ".obj"),

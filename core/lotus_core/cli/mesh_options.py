@@ -35,7 +35,13 @@ ONLY_IN = {
     "width": ("relief",),
     "height": ("relief",),
 }
-ONLY_ONE_PHOTO = (*(name for name in ONLY_IN if name not in ("min_faces", "target_faces", "voxels")), "stride", "shape")
+# The uncertainty of several photos only cuts (--max-std, which predicts it by itself).
+ONLY_ONE_PHOTO = (
+    *(name for name in ONLY_IN if name not in ("min_faces", "target_faces", "voxels")),
+    "stride",
+    "shape",
+    "uncertainty",
+)
 
 
 def number_or_auto(text: str) -> float | str:
@@ -119,6 +125,7 @@ def add_shape_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--uncertainty",
         action="store_true",
+        default=None,
         help="predict it too: it weights the normals and goes into the file (--max-std and --smooth do so as well)",
     )
     group.add_argument(
@@ -158,7 +165,7 @@ def check_options(args: argparse.Namespace) -> None:
 
 def extra_maps(args: argparse.Namespace) -> list[str]:
     """Maps that the options need besides those of the named models."""
-    uncertain = args.uncertainty or args.max_std is not None or args.smooth is not None
+    uncertain = args.uncertainty is not None or args.max_std is not None or args.smooth is not None
     slanted = args.far == CALIBRATED or args.fusion is not None or args.shape == "normals"
     return ["normal"] * slanted + ["uncertainty"] * uncertain
 
