@@ -199,6 +199,23 @@ def test_shards_share_no_file_and_leave_none_out(
     assert min(per_shard) > 5
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workers", "8", "--gpus", "0"], "--workers and --gpus: add --engine ray, or leave them out."),
+        (["--address", "auto"], "--address: add --engine ray, or leave it out."),
+        (["--cpus", "2", "--engine", "local"], "--cpus: add --engine ray, or leave it out."),
+        (["--retries", "0", "--chunk", "16"], "--chunk and --retries: add --engine ray, or leave them out."),
+    ],
+)
+def test_options_of_ray_without_it_are_refused(
+    options: list[str], said: str, tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["batch", str(source), str(tmp_path / "out"), *options]) == 2
+    assert capsys.readouterr().err == f"lotus: Only Ray takes {said}\n"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "x", "1", "1/0"])
 def test_a_shard_that_makes_no_sense_is_one_sentence(
     shard: str, tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]

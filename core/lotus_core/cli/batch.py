@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from .predictors import DEFAULT_SAMPLES, MAPS
 
 if TYPE_CHECKING:
     from ..batch.manifest import Finished
+    from ..batch.ray_engine import Cluster
     from ..batch.run import Summary
 
 SHARDS = ("latents", "samples")  # what training reads, made of a config
@@ -96,19 +98,16 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--io-threads", type=whole(1), metavar="N", help="that read, and as many that write")
     group.add_argument("--io-memory", type=between(0, 4096), metavar="GIB", help="for pictures and maps that wait")
     group.add_argument("--address", metavar="A", help="ray: of a cluster, auto for this machine's (default: start one)")
-    group.add_argument("--workers", type=whole(1), default=2, metavar="N", help="ray: how many (default: 2)")
-    group.add_argument(
-        "--cpus", type=between(0, 1024), default=1.0, metavar="N", help="ray: of each worker (default: 1)"
-    )
-    group.add_argument("--gpus", type=_gpus, default=0.0, metavar="F", help="ray: of each worker, 0.25: four share one")
-    group.add_argument("--chunk", type=whole(1), default=16, metavar="N", help="ray: files a worker gets at once")
-    group.add_argument("--retries", type=whole(0), default=3, metavar="N", help="ray: of a chunk whose worker died")
+    group.add_argument("--workers", type=whole(1), metavar="N", help="ray: how many (default: 2)")
+    group.add_argument("--cpus", type=between(0, 1024), metavar="N", help="ray: of each worker (default: 1)")
+    group.add_argument("--gpus", type=_gpus, metavar="F", help="ray: of each worker, 0.25: four share one")
+    group.add_argument("--chunk", type=whole(1), metavar="N", help="ray: files a worker gets at once (default: 16)")
+    group.add_argument("--retries", type=whole(0), metavar="N", help="ray: of a chunk whose worker died (default: 3)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the batch and say what became of it. Raises LotusError where a file failed."""
     from ..batch.pipeline import Limits
-    from ..batch.ray_engine import Cluster
     from ..batch.run import Plan, check_destination
     from ..batch.run import run as run_batch
     from ..batch.settings import Settings
@@ -126,15 +125,12 @@ def run(args: argparse.Namespace) -> None:
     args.models = tuple(args.model)
     if args.tile and args.noise == "motion":
         raise LotusError("--noise motion cannot follow tiles: leave --tile out, or take --noise shared.")
-    cluster = None
-    if args.engine == "ray":
-        cluster = Cluster(args.address, args.workers, args.cpus, args.gpus, args.chunk, args.retries)
     plan = Plan(
         args.source,
         args.destination,
         Settings.of(args),
         Limits.of(args.io_threads, args.io_memory),
-        cluster,
+        _cluster(args),
         parse_shard(args.shard),
         args.sequences,
         args.retry,
@@ -144,6 +140,20 @@ def run(args: argparse.Namespace) -> None:
     with _stop_on_terminate(), _Bar(args.quiet) as bar:
         summary = run_batch(plan, bar.start, bar.item, bar.frame)
     _report(summary, args)
+
+
+def _cluster(args: argparse.Namespace) -> Cluster | None:
+    """Where Ray is to run, None for this process alone. Raises LotusError for options of Ray without it."""
+    from ..batch.ray_engine import Cluster
+
+    given = {field.name: getattr(args, field.name) for field in fields(Cluster)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.engine == "ray":
+        return Cluster(**given)
+    if given:
+        named, them = " and ".join(f"--{name}" for name in given), "it" if len(given) == 1 else "them"
+        raise LotusError(f"Only Ray takes {named}: add --engine ray, or leave {them} out.")
+    return None
 
 
 @contextmanager
