@@ -18,8 +18,7 @@ from .backends.base import Backend, Job, Prediction, Task
 from .exif import read_exif
 from .preferences import preferences
 from .properties import LotusSettings
-
-_FAST = 384
+from .resolution import chosen_resolution
 
 
 class PredictionRun:
@@ -228,12 +227,9 @@ def _model_of(prediction: Prediction, kind: str) -> str:
 
 def _options(settings: LotusSettings) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if settings.quality == "FAST":
-        options["res"] = _FAST
-    elif settings.quality == "FULL":
-        options["res"] = 0
-    elif settings.quality == "CUSTOM":
-        options["res"] = settings.resolution
+    resolution = chosen_resolution(settings)
+    if resolution is not None:
+        options["res"] = resolution
     if settings.seed:
         options["seed"] = settings.seed
     if settings.use_uncertainty:

@@ -10,7 +10,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, Po
 from lotus_core.checkpoints.registry import PUBLISHED, hub_id, list_models
 
 QUALITIES = (
-    ("FAST", "Fast", "The network sees the photo 384 pixels wide: a quick look"),
+    ("FAST", "Fast", "Half the size that the model was trained for: a quick look"),
     ("MODEL", "Standard", "The size that the model was trained for"),
     ("FULL", "Full", "The network sees every pixel of the photo: slow, and needs memory"),
     ("CUSTOM", "Custom", "Choose the longest edge that the network sees"),

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import lotus_core as lotus
+from lotus_core.checkpoints.registry import embedded
 
 from .driving import begin, drive, files_in, long_job, preferences, settings, working
 from .scenes import add_photo, checks, part
@@ -63,6 +64,21 @@ def test_the_maps_are_those_of_the_model_in_floats_beside_the_blend(bpy: Any, tm
         assert image.filepath_raw == f"//lotus_maps/{stem}_{kind}.exr"
         assert tuple(image.preview.image_size) == (96, 64)
     assert photo.lotus.depth.lotus.model == "lotus-tiny-depth-g"
+
+
+def test_fast_sees_half_of_what_the_model_was_trained_for(bpy: Any, tmp_path: Path) -> None:
+    bpy.ops.lotus.open_photo(filepath=str(photo_file(tmp_path)))
+    chosen = settings(bpy, use_normal=True, quality="FAST")
+    run = begin(bpy)
+    drive()
+    assert "--res=128 " in run._prediction.record["command"]  # the built-in models' own is 256
+    fast = part("resolution").fast_resolution
+    chosen.depth_model = "jingheya/lotus-depth-g-v2-1-disparity"
+    assert fast(chosen) == 128  # the built-in one of normals sees no more
+    chosen.use_normal = False
+    assert fast(chosen) == 384
+    chosen.depth_model = str(embedded()["lotus-tiny-depth-d"])
+    assert fast(chosen) == 128
 
 
 def test_a_card_that_cannot_hold_the_model_gets_a_layer_at_a_time(bpy: Any, tmp_path: Path) -> None:
