@@ -1,4 +1,4 @@
-"""Which photo an operator or the panel is about."""
+"""Which photo an operator or the panel is about, and who asks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import bpy
 
 from .names import KINDS
 from .properties import is_photo
+
+_BUTTON = "lotus_button"
 
 
 def photo_of(context: bpy.types.Context) -> bpy.types.Image | None:
@@ -26,3 +28,13 @@ def owner_of(map_image: bpy.types.Image) -> bpy.types.Image | None:
         if any(getattr(image.lotus, kind) == map_image for kind in KINDS):
             return image
     return None
+
+
+def mark_buttons(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Let the operators' `poll` know that the buttons of this layout ask, which act on the panel's photo."""
+    layout.context_pointer_set(_BUTTON, context.scene)
+
+
+def from_button(context: bpy.types.Context) -> bool:
+    """Whether one of our buttons or menu entries asks, and no script."""
+    return getattr(context, _BUTTON, None) is not None

@@ -9,7 +9,8 @@ from bpy.props import StringProperty
 
 from lotus_core.errors import LotusError
 
-from ..context import photo_of
+from .. import images
+from ..context import from_button, photo_of
 
 
 class PhotoOperator:
@@ -28,19 +29,19 @@ class PhotoOperator:
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """There is a photo and it has the maps that the operator needs."""
-        photo = photo_of(context)
-        if photo is None:
-            cls.poll_message_set("Choose a photo in the panel Lotus first")
-            return False
-        for kind in cls.needs:
-            if getattr(photo.lotus, kind) is None:
-                cls.poll_message_set(f"{photo.name} has no {kind} map yet: predict it, or import one")
-                return False
+        """Nobody is in edit mode; and where a button asks, there is a photo with the maps that the operator needs."""
         if context.mode != "OBJECT":
             cls.poll_message_set("Leave the edit mode first (Tab)")
             return False
-        return True
+        return button_allows(cls, context)
+
+    @classmethod
+    def missing(cls, photo: bpy.types.Image) -> str:
+        """One sentence on what the photo lacks, without its full stop; "" where it lacks nothing."""
+        for kind in cls.needs:
+            if images.map_of(photo, kind) is None:
+                return f"{photo.name} has no {kind} map yet: predict it, or import one"
+        return ""
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Take the panel's photo, and keep it while its options are adjusted."""
@@ -49,11 +50,10 @@ class PhotoOperator:
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        photo = bpy.data.images.get(self.image) if self.image else photo_of(context)
-        if photo is None:
-            self.report({"ERROR"}, f"There is no image named {self.image}; choose another photo.")
-            return {"CANCELLED"}
         try:
+            photo = named_photo(self.image, context)
+            if lack := self.missing(photo):
+                raise LotusError(f"{lack}.")
             message = self.build(context, photo)
         except LotusError as error:
             self.report({"ERROR"}, str(error))
@@ -67,8 +67,31 @@ class PhotoOperator:
         raise NotImplementedError
 
 
+def button_allows(operator: Any, context: bpy.types.Context) -> bool:
+    """Whether a button of this operator is enabled: the panel's photo has what the operator needs.
+
+    Scripts are not asked: they may name another photo by `image`, which no `poll` can see; `execute` checks that one.
+    """
+    if not from_button(context):
+        return True
+    photo = photo_of(context)
+    lack = "Choose a photo in the panel Lotus first" if photo is None else operator.missing(photo)
+    if lack:
+        operator.poll_message_set(lack)
+    return not lack
+
+
+def named_photo(name: str, context: bpy.types.Context) -> bpy.types.Image:
+    """The image of this name, or the panel's photo for "". Raises LotusError where there is none."""
+    photo = bpy.data.images.get(name) if name else photo_of(context)
+    if photo is None:
+        lack = f"There is no image named {name}" if name else "There is no photo"
+        raise LotusError(f"{lack}: choose one in the panel Lotus, or name one by `image`.")
+    return photo
+
+
 def chosen_name(context: bpy.types.Context) -> str:
-    """The name of the panel's photo; "" where there is none (which `poll` does not let through)."""
+    """The name of the panel's photo; "" where there is none."""
     photo = photo_of(context)
     return "" if photo is None else photo.name
 

@@ -9,10 +9,10 @@ from bpy.props import StringProperty
 
 from lotus_core.errors import LotusError
 
-from ..context import photo_of
 from ..jobs import Run, jobs
 from ..prediction import PredictionRun
 from ..properties import is_photo
+from .base import button_allows, named_photo
 
 INTERVAL = 0.05  # seconds between two steps
 
@@ -114,15 +114,15 @@ class LOTUS_OT_predict(ModalRun, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if photo_of(context) is None:
-            cls.poll_message_set("Choose a photo in the panel Lotus first")
-            return False
-        return super().poll(context)
+        return button_allows(cls, context) and super().poll(context)
+
+    @classmethod
+    def missing(cls, _photo: bpy.types.Image) -> str:
+        """Nothing: any photo can be predicted from."""
+        return ""
 
     def start(self, context: bpy.types.Context) -> None:
-        photo = bpy.data.images.get(self.image) if self.image else photo_of(context)
-        if photo is None:
-            raise LotusError(f"There is no image named {self.image}; choose another photo.")
+        photo = named_photo(self.image, context)
         if photo.source == "MOVIE":
             raise LotusError(f"{photo.name} is a movie; render it as an image sequence first, and open that.")
         if not is_photo(None, photo):

@@ -12,7 +12,6 @@ from lotus_core.maps import Normals
 from lotus_core.maps.textures import write_texture
 
 from .. import images, materials, storage
-from ..context import photo_of
 from .base import PhotoOperator, chosen_name
 
 CONVENTIONS = (
@@ -116,12 +115,10 @@ class LOTUS_OT_export_map(PhotoOperator, bpy.types.Operator):
     filter_glob: StringProperty(default="*.exr;*.png", options={"HIDDEN"})
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        photo = photo_of(context)
-        if photo is not None and not any(images.map_of(photo, kind) for kind in images.KINDS):
-            cls.poll_message_set(f"{photo.name} has no map yet: predict one, or import one")
-            return False
-        return super().poll(context)
+    def missing(cls, photo: bpy.types.Image) -> str:
+        if any(images.map_of(photo, kind) for kind in images.KINDS):
+            return ""
+        return f"{photo.name} has no map yet: predict one, or import one"
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         self.image = self.image or chosen_name(context)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bpy
 
+from ..context import mark_buttons
+
 _ICONS = {
     "predict": "PLAY",
     "scene_mesh": "OUTLINER_OB_CAMERA",
@@ -21,7 +23,8 @@ class LOTUS_MT_image(bpy.types.Menu):
     bl_idname = "LOTUS_MT_image"
     bl_label = "Lotus"
 
-    def draw(self, _context: bpy.types.Context) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
+        mark_buttons(self.layout, context)
         draw_operators(self.layout, "predict")
         self.layout.separator()
         draw_operators(self.layout, "material", "normal_texture")
@@ -35,14 +38,16 @@ def draw_operators(layout: bpy.types.UILayout, *names: str) -> None:
         layout.operator(f"lotus.{name}", icon=_ICONS[name])
 
 
-def _add_image(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
+def _add_image(self: bpy.types.Menu, context: bpy.types.Context) -> None:
     self.layout.separator()
+    mark_buttons(self.layout, context)
     self.layout.operator("lotus.open_photo", text="Open Photo for Lotus", icon="FILE_IMAGE")
     self.layout.operator("lotus.relief", text="Lotus Relief", icon=_ICONS["relief"])
 
 
-def _add_mesh(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
+def _add_mesh(self: bpy.types.Menu, context: bpy.types.Context) -> None:
     self.layout.separator()
+    mark_buttons(self.layout, context)
     self.layout.operator("lotus.scene_mesh", text="Lotus Scene Mesh", icon=_ICONS["scene_mesh"])
     self.layout.operator("lotus.relief", text="Lotus Relief", icon=_ICONS["relief"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..backends.environment import environment_state
-from ..context import photo_of
+from ..context import mark_buttons, photo_of
 from ..names import KINDS, PACKAGE
 from ..preferences import environment_folder, preferences
 from . import status
@@ -22,6 +22,7 @@ class _Sidebar:
 
 def _draw_main(panel: bpy.types.Panel, context: bpy.types.Context) -> None:
     layout = panel.layout
+    mark_buttons(layout, context)
     settings = context.scene.lotus
     photo = photo_of(context)
     row = layout.row(align=True)
@@ -83,7 +84,8 @@ def _draw_thumbnails(layout: bpy.types.UILayout, photo: bpy.types.Image | None) 
         label.label(text=name)
 
 
-def _draw_build(panel: bpy.types.Panel, _context: bpy.types.Context) -> None:
+def _draw_build(panel: bpy.types.Panel, context: bpy.types.Context) -> None:
+    mark_buttons(panel.layout, context)
     for group in (("scene_mesh", "relief"), ("material", "normal_texture"), ("import_map", "export_map")):
         draw_operators(panel.layout.column(align=True), *group)
 

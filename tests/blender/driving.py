@@ -56,6 +56,12 @@ def working(run: Any) -> bool:
     return run.text not in {"", "Starting", "Cancelling"} and not run.text.startswith("Loading")
 
 
+def enabled(bpy: Any, name: str) -> bool:
+    """Whether a button of ours can be clicked: `bpy.ops.lotus.<name>` where the panel asks."""
+    with bpy.context.temp_override(lotus_button=bpy.context.scene):
+        return bool(getattr(bpy.ops.lotus, name).poll())
+
+
 def fails(bpy: Any) -> str:
     """Predict until it fails; the sentence that the panel then shows."""
     begin(bpy)
@@ -70,7 +76,7 @@ def fails(bpy: Any) -> str:
 def is_ready(bpy: Any) -> None:
     """After a fault: nothing runs any more, and Predict can be clicked."""
     assert not part("jobs").jobs.running
-    assert bpy.ops.lotus.predict.poll()
+    assert enabled(bpy, "predict")
     assert not bpy.ops.lotus.cancel.poll()
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 import lotus_core as lotus
 from lotus_core.checkpoints.registry import embedded
 
-from .driving import begin, drive, files_in, long_job, preferences, settings, working
+from .driving import begin, drive, enabled, files_in, long_job, preferences, settings, working
 from .scenes import add_photo, checks, part
 from .test_undo import everything
 
@@ -79,6 +79,17 @@ def test_fast_sees_half_of_what_the_model_was_trained_for(bpy: Any, tmp_path: Pa
     assert fast(chosen) == 384
     chosen.depth_model = str(embedded()["lotus-tiny-depth-d"])
     assert fast(chosen) == 128
+
+
+def test_scripts_predict_from_a_photo_that_the_panel_does_not_show(bpy: Any) -> None:
+    photo = add_photo(bpy, checks(48, 80))
+    bpy.context.scene.lotus.image = None
+    settings(bpy)
+    assert bpy.ops.lotus.predict(image=photo.name) == {"FINISHED"}
+    assert tuple(photo.lotus.depth.size) == (80, 48)
+    assert not enabled(bpy, "predict")
+    with pytest.raises(RuntimeError, match="There is no photo: choose one"):
+        bpy.ops.lotus.predict()
 
 
 def test_a_card_that_cannot_hold_the_model_gets_a_layer_at_a_time(bpy: Any, tmp_path: Path) -> None:
@@ -197,7 +208,7 @@ def test_two_scenes_do_not_mix(bpy: Any, tmp_path: Path) -> None:
     assert other.lotus.depth is None
     assert other.lotus.normal is not None
     assert (first.lotus.image, first.lotus.use_normal, first.lotus.resolution, first.lotus.seed) == (one, False, 64, 1)
-    assert bpy.ops.lotus.scene_mesh.poll() is False  # the second scene's photo has no depth
+    assert not enabled(bpy, "scene_mesh")  # the second scene's photo has no depth
     bpy.context.window.scene = first
     assert bpy.ops.lotus.scene_mesh() == {"FINISHED"}
     assert not second.objects

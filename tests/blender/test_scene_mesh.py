@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from lotus_core.maps import Depth, Normals, Uncertainty
 
+from .driving import enabled
 from .scenes import add_photo, checks, hills, positions, put
 
 
@@ -172,12 +174,41 @@ def test_what_cannot_be_built_is_one_sentence_and_leaves_nothing(bpy: Any) -> No
 
 
 def test_without_a_photo_or_depth_the_button_is_disabled(bpy: Any) -> None:
-    assert not bpy.ops.lotus.scene_mesh.poll()
-    add_photo(bpy, checks(40, 50))
-    assert not bpy.ops.lotus.scene_mesh.poll()
-    assert not bpy.ops.lotus.relief.poll()
-    assert not bpy.ops.lotus.normal_texture.poll()
-    assert bpy.ops.lotus.predict.poll()
+    every = ("predict", "import_map", "material", "export_map", "scene_mesh", "relief", "normal_texture")
+    assert not any(enabled(bpy, name) for name in every)
+    photo = add_photo(bpy, checks(40, 50))
+    assert [name for name in every if enabled(bpy, name)] == ["predict", "import_map", "material"]
+    put(photo, "depth", Depth(hills(40, 50), "disparity"))
+    assert [name for name in every if not enabled(bpy, name)] == ["normal_texture"]
+
+
+def test_scripts_name_a_photo_that_the_panel_does_not_show(bpy: Any, tmp_path: Path) -> None:
+    photo = add_photo(bpy, checks(40, 50), "shown nowhere")
+    put(photo, "depth", Depth(hills(40, 50), "disparity"))
+    put(photo, "normal", Normals.from_vectors(np.ones((40, 50, 3), np.float32)))
+    bpy.context.scene.lotus.image = None
+    file = str(tmp_path / "depth.exr")
+    for operator, options in (
+        ("scene_mesh", {}),
+        ("relief", {}),
+        ("material", {}),
+        ("normal_texture", {}),
+        ("export_map", {"filepath": file}),
+        ("import_map", {"filepath": file, "space": "disparity"}),
+    ):
+        assert getattr(bpy.ops.lotus, operator)(image="shown nowhere", **options) == {"FINISHED"}, operator
+        with pytest.raises(RuntimeError, match="There is no photo: choose one"):
+            getattr(bpy.ops.lotus, operator)(**options)
+    add_photo(bpy, checks(40, 50), "without maps")
+    for operator, lack in (
+        ("scene_mesh", "no depth map"),
+        ("normal_texture", "no normal map"),
+        ("export_map", "no map"),
+    ):
+        with pytest.raises(RuntimeError, match=f"without maps has {lack} yet"):
+            getattr(bpy.ops.lotus, operator)()
+    with pytest.raises(RuntimeError, match="There is no image named gone"):
+        bpy.ops.lotus.relief(image="gone")
 
 
 def test_the_field_of_view_comes_from_the_option_else_the_photo(bpy: Any) -> None:
