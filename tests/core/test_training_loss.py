@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_core.training.config import ProtocolConfig
-from lotus_core.training.loss import Losses, protocol_losses, spread_loss, training_timesteps
+from lotus_core.training.decoded import DecodedTruth
+from lotus_core.training.loss import Losses, Process, input_rows, protocol_losses, spread_loss, training_timesteps
 from lotus_core.training.masks import latent_mask, masked_mse
 
 SD2 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -213,3 +214,37 @@ def test_shares_of_a_batch_get_the_other_terms() -> None:
     assert math.isclose(
         float(found.reconstruction), mean_square_by_hand(unet.answer[5:].numpy(), image[:1].numpy(), None), rel_tol=1e-5
     )
+
+
+@pytest.mark.parametrize("spread_share", [0.1, 0.6, 1.0])  # of 6 pictures 1, 4 and 6
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_shares_are_of_all_processes_together(world: int, spread_share: float) -> None:
+    """Terms of the processes' own pictures, some of which have none, average to those of one process with all."""
+    image, annotation, first, second, again = torch.randn(5, 6, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    protocol = ProtocolConfig(reconstruction_share=0.17, decoded=1.0, spread=0.5, spread_share=spread_share)
+
+    def losses_of(process: Process) -> list[float]:
+        own = slice(process.rank, None, process.world)
+        rows = input_rows(6 // process.world, protocol, process)
+        noise = torch.cat([part[own][:n] for part, n in zip((first, second, again), rows, strict=True)])
+        truth = DecodedTruth("depth", lambda latents: latents[:, :3], annotation[own, :3], torch.ones(6, 8, 8)[own])
+        prompt, steps = torch.zeros(1, 2, 3), torch.full((6 // process.world,), 999)
+        found = protocol_losses(
+            Recorder(),
+            image[own],
+            annotation[own],
+            None,
+            prompt,
+            noise,
+            steps,
+            DDPMScheduler(**SD2),
+            protocol,
+            truth,
+            process,
+        )
+        assert found.reconstruction is not None
+        assert found.spread is not None
+        return [float(found.total), float(found.reconstruction), float(found.spread)]
+
+    found = np.mean([losses_of(Process(rank, world)) for rank in range(world)], axis=0)
+    assert found == pytest.approx(losses_of(Process()), rel=1e-5)

@@ -218,12 +218,19 @@ def test_cached_latents_give_the_loss_of_encoding_on_the_fly(
     assert len(encoded) == 8  # nothing is encoded twice
 
 
-def test_two_processes_are_one_run_of_twice_the_batch(ingredients: Path, tmp_path: Path) -> None:
-    train_model(run_config(ingredients, tmp_path / "one", optim={"batch_size": 4}))
+@pytest.mark.parametrize(
+    "protocol",
+    [{}, {"reconstruction_share": 0.25, "spread": 0.5, "spread_share": 0.75}],  # 1 and 3 of 4 pictures: 1 + 0, 2 + 1
+    ids=["eq. 6", "shares"],
+)
+def test_two_processes_are_one_run_of_twice_the_batch(
+    ingredients: Path, tmp_path: Path, protocol: dict[str, Any]
+) -> None:
+    train_model(run_config(ingredients, tmp_path / "one", optim={"batch_size": 4}, protocol=protocol))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run = run_config(ingredients, tmp_path / "two", optim={"batch_size": 2})
+    run = run_config(ingredients, tmp_path / "two", optim={"batch_size": 2}, protocol=protocol)
     children = [FORK.Process(target=train_as, args=(run, rank, port)) for rank in range(2)]
     for child in children:
         child.start()
@@ -231,6 +238,9 @@ def test_two_processes_are_one_run_of_twice_the_batch(ingredients: Path, tmp_pat
         child.join()
         assert child.exitcode == 0
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+    for term in ("reconstruction_loss", *(["spread_loss"] if protocol else [])):
+        two, one = ([line[term] for line in log_lines(tmp_path / name)] for name in ("two", "one"))
+        assert two == pytest.approx(one, rel=1e-4)
 
 
 def train_as(run: RunConfig, rank: int, port: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars, float32. `total` is what is differentiated: annotation + reconstruction (Eq. 6), and decoded and spread
-    times their weights."""
+    """Scalars, float32, whose means over all processes are the run's. `total` is what is differentiated: annotation +
+    reconstruction (Eq. 6), and decoded and spread times their weights."""
 
     total: torch.Tensor
     annotation: torch.Tensor
@@ -31,11 +31,35 @@ class Losses:
     decoded: torch.Tensor | None = None
 
 
-def input_rows(count: int, protocol: ProtocolConfig) -> tuple[int, int, int]:
-    """Rows of the U-Net's batch for `count` pictures: annotations, those of them a second time, reconstructions."""
-    second = max(1, round(protocol.spread_share * count)) if protocol.spread else 0
-    again = max(1, round(protocol.reconstruction_share * count)) if protocol.detail_preserver else 0
+class Process(NamedTuple):
+    """One of the processes of a run; of a global batch it has the pictures rank, rank + world, rank + 2 · world …"""
+
+    rank: int = 0
+    world: int = 1
+
+
+ALONE = Process()
+
+
+def input_rows(count: int, protocol: ProtocolConfig, process: Process = ALONE) -> tuple[int, int, int]:
+    """Rows of the U-Net's batch for a process's `count` pictures: annotations, those of them a second time,
+    reconstructions. The latter two are of the first pictures of the global batch, and may be none."""
+    second, again = (_rows(share, count, process)[0] for share in _shares(protocol))
     return count, second, again
+
+
+def _shares(protocol: ProtocolConfig) -> tuple[float, float]:
+    return protocol.spread_share * bool(protocol.spread), protocol.reconstruction_share * protocol.detail_preserver
+
+
+def _rows(share: float, count: int, process: Process) -> tuple[int, float]:
+    """How many of a process's `count` pictures are among the first `share` of the global batch, and the weight that
+    makes the mean over processes of the means over them the mean over all of them."""
+    if not share:
+        return 0, 0.0
+    chosen = max(1, round(share * count * process.world))
+    rows = len(range(process.rank, chosen, process.world))
+    return rows, rows * process.world / chosen
 
 
 _SPREAD_SCALES = (1, 4, 16)  # edges of squares; errors of whole surfaces count as well as those of points
@@ -91,6 +115,7 @@ def protocol_losses(
     scheduler: DDPMScheduler,
     protocol: ProtocolConfig,
     pixels: DecodedTruth | None = None,
+    process: Process = ALONE,
 ) -> Losses:
     """All terms from one U-Net call on the concatenated batch: annotations, then images to reconstruct.
 
@@ -102,8 +127,10 @@ def protocol_losses(
         noise: as many rows as `input_rows` says in all, for Lotus-G; None for Lotus-D.
         timesteps: B, indices into the schedule.
         pixels: with it the decoded term is added, and samples are taught to spread in pixels instead of latents.
+        process: whose pictures these are.
     """
-    count, second, again = input_rows(len(image), protocol)
+    count = len(image)
+    (second, second_weight), (again, again_weight) = (_rows(share, count, process) for share in _shares(protocol))
     annotated = count + second
     clean = torch.cat([annotation, annotation[:second], image[:again]])
     condition = torch.cat([image, image[:second], image[:again]])
@@ -128,10 +155,10 @@ def protocol_losses(
         samples = pixels.maps(samples)
         decoded = pixels.error(samples[:count])
         total = total + protocol.decoded * decoded
-    if again:
-        reconstruction = masked_mse(predicted[annotated:], target[annotated:], None)
+    if protocol.detail_preserver:
+        reconstruction = again_weight * masked_mse(predicted[annotated:], target[annotated:], None)
         total = total + reconstruction
-    if second:
+    if protocol.spread:
         pair = samples[:second], samples[count:annotated]
         mean = (pair[0] + pair[1]) / 2
         if pixels is None:
@@ -143,5 +170,6 @@ def protocol_losses(
             error = known.truth() - known.aligned(mean)
             pair = known.aligned_pair(*pair)
             spread = spread_loss(*pair, error, known.weight.unsqueeze(1), protocol.spread_scale, unit)
+        spread = second_weight * spread
         total = total + protocol.spread * spread
     return Losses(total, annotation_loss, reconstruction, spread, decoded)

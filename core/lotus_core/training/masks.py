@@ -13,9 +13,12 @@ def latent_mask(valid: torch.Tensor, factor: int) -> torch.Tensor:
 
 
 def masked_mse(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean squared error over latent elements, weighted by `mask` (B×1×h×w), in float32; 0 where all weights are 0."""
+    """Mean squared error over latent elements, weighted by `mask` (B×1×h×w), in float32; 0 where all weights are 0, or
+    B is."""
     squared = (prediction.float() - target.float()).square()
-    return squared.mean() if mask is None else masked_mean(squared, mask)
+    if mask is not None:
+        return masked_mean(squared, mask)
+    return squared.mean() if squared.numel() else squared.sum()
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

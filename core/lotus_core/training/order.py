@@ -42,7 +42,7 @@ class Draw(NamedTuple):
 
 
 class DataOrder:
-    """Which samples each process sees in each micro-batch: its slice of a global batch drawn from one source."""
+    """Which samples each process sees in each micro-batch: every world-th of a global batch drawn from one source."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class DataOrder:
     ) -> None:
         self._schedule = MixtureSchedule(lengths, probabilities, batch_size * world, derive(seed, "order"), shard)
         self._seed, self._flip = seed, flip
-        self._slots = range(rank * batch_size, (rank + 1) * batch_size)
         self._global_batch = batch_size * world
+        self._slots = range(rank, self._global_batch, world)  # so that the first ones are shared out among processes
 
     def batch(self, number: int) -> list[Draw]:
         """The draws of this process in micro-batch `number` of the run."""

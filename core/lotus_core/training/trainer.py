@@ -19,7 +19,7 @@ from .decoded import DecodedTruth
 from .latents import SHARD as LATENT_SHARD
 from .latents import cached_latents, encode_batch, truth_of
 from .loop import TrainingLoop, make_accelerator
-from .loss import input_rows, protocol_losses, training_timesteps
+from .loss import Process, input_rows, protocol_losses, training_timesteps
 from .order import Draw, noise, uniform
 from .sources import SampleItems, batches_from, open_source
 from .validation import validate
@@ -28,7 +28,7 @@ from .validation import validate
 def train_model(run: RunConfig, resume: bool = False) -> Path:
     """Train and export `<output>/<name>.safetensors` (averaged weights, fp16); returns its path."""
     accelerator = make_accelerator(run.optim)
-    device = accelerator.device
+    device, process = accelerator.device, Process(accelerator.process_index, accelerator.num_processes)
     sources = [open_source(source) for source in run.data.sources]
     held_out = [open_source(source) for source in run.data.validation]
     items = SampleItems(sources, run.model.task, run.model.space, run.protocol.far_weight)
@@ -65,8 +65,9 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
         image, target, mask = (batch[name].to(device) for name in ("image", "annotation", "mask"))
         draws = None
         if model.variant == "g":
-            rows = zip(("noise y", "second noise y", "noise x"), input_rows(len(image), run.protocol), strict=True)
-            parts = [noise(run.optim.seed, numbers[:n], purpose, image.shape[1:]) for purpose, n in rows if n]
+            rows = input_rows(len(image), run.protocol, process)
+            drawn = zip(("noise y", "second noise y", "noise x"), rows, strict=True)
+            parts = [noise(run.optim.seed, numbers[:n], purpose, image.shape[1:]) for purpose, n in drawn if n]
             draws = torch.cat(parts).to(device)
         picked = (uniform(run.optim.seed, numbers, "timestep") * len(trained_steps)).astype(int)
 
@@ -91,6 +92,7 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
             scheduler,
             run.protocol,
             pixels_of(batch) if run.protocol.decoded else None,
+            process,
         )
         values = {"loss": result.total, "annotation_loss": result.annotation}
         if result.reconstruction is not None:
