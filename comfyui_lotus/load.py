@@ -79,21 +79,19 @@ class LoadLotus(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str, vae: str, fast_decoder: str) -> bool | str:
+    def validate_inputs(cls, model: str | None, vae: str | None, fast_decoder: str | None) -> bool | str:
         """Our own check of the lists of files, for ComfyUI's answer to a missing file is the whole list."""
         try:
-            vae_for(model_path(model), vae)
-            fast_decoder_path(fast_decoder, model)
+            _paths(model, vae, fast_decoder)
         except LotusError as error:
             return str(error)
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, vae: str, fast_decoder: str, **others: Any) -> str:
+    def fingerprint_inputs(cls, model: str | None, vae: str | None, fast_decoder: str | None, **others: Any) -> str:
         """Another file under the same name is another model."""
         try:
-            path = model_path(model)
-            parts = [path, vae_for(path, vae) or "", fast_decoder_path(fast_decoder, model) or ""]
+            parts = _paths(model, vae, fast_decoder)
         except LotusError as error:
             return str(error)
         files = (str(embedded().get(part, part)) for part in parts)
@@ -120,6 +118,19 @@ class LoadLotus(io.ComfyNode):
             fold=True,  # a graph only predicts: constants of the single step are computed once
         )
         return io.NodeOutput(LoadedLotus(loaded))
+
+
+def _paths(model: str | None, vae: str | None, fast_decoder: str | None) -> list[str]:
+    """Of the model, its VAE and its fast decoder, "" where there is none. Raises LotusError for one that is missing.
+
+    None: linked. ComfyUI knows such a value only when the graph runs, and `execute` then says what is wrong with it.
+    """
+    path = "" if model is None else model_path(model)
+    return [
+        path,
+        ("" if vae is None else vae_for(path, vae)) or "",
+        ("" if fast_decoder is None else fast_decoder_path(fast_decoder, model or "")) or "",
+    ]
 
 
 def _best_precision() -> str:

@@ -47,6 +47,10 @@ def mask(file: str) -> dict[str, Any]:
     return _node("ProbeMask", {"file": file, "copies": 1}, {})
 
 
+def text(text: str) -> dict[str, Any]:
+    return _node("ProbeText", {"text": text}, {})
+
+
 def save(node: str, output: int, name: str) -> dict[str, Any]:
     return _node("ProbeSave", {"value": [node, output], "name": name}, {})
 

@@ -72,6 +72,29 @@ def test_a_model_that_was_never_there(server: Server) -> None:
     assert "lotus-tiny" not in sentence  # not the whole list
 
 
+@pytest.mark.parametrize(
+    ("linked", "wrong", "sentence"),
+    [
+        ("model", "diffusion_models/none.safetensors", "There is no Lotus model 'diffusion_models/none.safetensors'"),
+        ("vae", "none.safetensors", "There is no 'none.safetensors' in models/vae any more"),
+        ("fast_decoder", "none.safetensors", "There is no 'none.safetensors' in models/vae_approx any more"),
+    ],
+)
+def test_a_choice_that_comes_by_a_link(server: Server, linked: str, wrong: str, sentence: str) -> None:
+    """ComfyUI asks about a linked choice before it knows it; what is wrong with it is said when the graph runs."""
+    graph = depth_graph(server, seed=6)
+    graphs.must_succeed(server.client.run(graph))
+    chosen = graph["load"]["inputs"][linked]
+    expected = graphs.saved(server.base, "trouble")["tensor"]
+    graph |= {"text": graphs.text(chosen)}
+    graph["load"]["inputs"][linked] = ["text", 0]
+    said = len(server.log_text())
+    graphs.must_succeed(server.client.run(graph))
+    assert np.array_equal(graphs.saved(server.base, "trouble")["tensor"], expected)
+    assert "WARNING" not in server.log_text()[said:], "the fingerprint is one"
+    assert sentence in fails(server, graph | {"text": graphs.text(wrong)}, "load")
+
+
 def test_a_model_file_that_is_deleted_or_replaced(server: Server) -> None:
     path = put_model(server, "mine/copy.safetensors")
     choice = "diffusion_models/mine/copy.safetensors"

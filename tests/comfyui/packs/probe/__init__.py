@@ -45,6 +45,21 @@ class ProbeMask(ProbeImage):
         return (torch.from_numpy(np.load(Path(folder_paths.get_input_directory()) / file)),)
 
 
+class ProbeText:
+    """A text for an input of any type, known only when the graph runs."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"text": ("STRING", {})}}
+
+    RETURN_TYPES = ("*",)
+    FUNCTION = "run"
+    CATEGORY = "probe"
+
+    def run(self, text):
+        return (text,)
+
+
 class ProbeSave:
     """Write a tensor, or the arrays of a list of maps, to <name>.npz in the output folder, and say what it was."""
 
@@ -215,5 +230,5 @@ if os.environ.get("PROBE_DEVICE") == "novram":
 if "PROBE_MISSING" in os.environ:
     sys.modules[os.environ["PROBE_MISSING"]] = None  # importing it fails as if it were not installed
 
-NODES = (ProbeImage, ProbeMask, ProbeSave, ProbeOther, ProbeOffload, ProbeLimit, ProbeModels)
+NODES = (ProbeImage, ProbeMask, ProbeText, ProbeSave, ProbeOther, ProbeOffload, ProbeLimit, ProbeModels)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
