@@ -33,7 +33,9 @@ class LotusMesh(io.ComfyNode):
                 DepthType.Input("depth", tooltip="From Lotus Depth."),
                 io.Image.Input("image", tooltip="The photo that the depth is of; it becomes the texture."),
                 NormalType.Input(
-                    "normal", optional=True, tooltip="From Lotus Normal: puts fine detail into the surface."
+                    "normal",
+                    optional=True,
+                    tooltip="perspective: from Lotus Normal, puts fine detail into the surface.",
                 ),
                 UncertaintyType.Input(
                     "uncertainty",
@@ -54,7 +56,7 @@ class LotusMesh(io.ComfyNode):
                     min=0.0,
                     max=170.0,
                     step=1.0,
-                    tooltip="Horizontal field of view of the photo, degrees. 0: 55 along its longer side.",
+                    tooltip="perspective: horizontal field of view of the photo, degrees. 0: 55 along its longer side.",
                 ),
                 io.Float.Input(
                     "far",
@@ -62,7 +64,8 @@ class LotusMesh(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=0.5,
-                    tooltip="Distance of the farthest point, the nearest being 1. 0: found from the normals.",
+                    tooltip="perspective: distance of the far end of the depth's range, the near end being at 1."
+                    " 0: found from the normals.",
                 ),
                 io.Float.Input(
                     "cut",
@@ -70,14 +73,16 @@ class LotusMesh(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="The surface tears where neighbouring distances differ by more than this fraction.",
+                    tooltip="perspective: the surface tears where neighbouring distances differ by more than this"
+                    " fraction.",
                 ),
                 io.Int.Input(
                     "target_faces",
                     default=200_000,
                     min=0,
                     max=10_000_000,
-                    tooltip="Reduce to so many triangles, most where it is flat. 0: keep all.",
+                    tooltip="Reduce to so many triangles, most where it is flat. 0: keep all, two a pixel; of an image"
+                    " above 2 megapixels two for every 2 × 2, 3 × 3 … pixels.",
                 ),
                 advanced(
                     io.Float.Input(
@@ -135,7 +140,9 @@ class LotusMesh(io.ComfyNode):
                 GlbType.Output(
                     "glb", tooltip="A GLB file with the photo as texture and the photo's camera, for Preview 3D."
                 ),
-                CameraType.Output("camera", tooltip="The photo's own view, for Preview 3D."),
+                CameraType.Output(
+                    "camera", tooltip="The photo's own view, of a relief that from in front, for Preview 3D."
+                ),
             ],
         )
 

@@ -26,6 +26,9 @@ MeshType = io.Custom("MESH")
 GlbType = io.Custom("FILE_3D_GLB" if FILES_AS_VALUES else "STRING")
 CameraType = io.Custom("LOAD3D_CAMERA")
 
+# A relief's larger side then fills four fifths of a square view.
+_RELIEF_DISTANCE, _RELIEF_FOV = 1.5, 45.0  # in larger sides, from its highest point; degrees, vertical
+
 
 def mesh_value(scene: Scene) -> Any:
     """ComfyUI's MESH: a batch of one, texture coordinates with v down as glTF has them."""
@@ -55,15 +58,20 @@ def glb_file(scene: Scene) -> Any:
 
 
 def camera_info(scene: Scene) -> dict[str, Any]:
-    """Where the photo was taken from, as Preview 3D's camera_info: at the origin, looking along −z."""
-    vertices = scene.mesh.vertices
-    centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-    info: dict[str, Any] = {
-        "position": {"x": 0.0, "y": 0.0, "z": 0.0},
-        "target": {"x": 0.0, "y": 0.0, "z": float(centre[2])},
+    """Preview 3D's camera_info: where the photo was taken from, at the origin, looking along −z; for a relief a place
+    in front of its middle.
+    """
+    low, high = scene.mesh.vertices.min(axis=0), scene.mesh.vertices.max(axis=0)
+    x, y, z = (low + high) / 2
+    if scene.camera is None:
+        away = _RELIEF_DISTANCE * (high - low)[:2].max()
+        position, target, fov = (x, y, high[2] + away), (x, y, z), _RELIEF_FOV
+    else:
+        position, target, fov = (0, 0, 0), (0, 0, z), scene.camera.vertical_fov_deg
+    return {
+        "position": dict(zip("xyz", map(float, position), strict=True)),
+        "target": dict(zip("xyz", map(float, target), strict=True)),
         "zoom": 1,
         "cameraType": "perspective",
+        "fov": float(fov),
     }
-    if scene.camera is not None:
-        info["fov"] = scene.camera.vertical_fov_deg
-    return info

@@ -147,6 +147,7 @@ def test_a_relief_for_printing_is_closed(server: Server) -> None:
         "depth": graphs.depth("load", "photo"),
         "mesh": graphs.mesh("depth", "photo", mode="relief", base=3.0, relief_height=8.0),
         "glb": {"class_type": "SaveGLB", "inputs": {"mesh": ["mesh", 1], "filename_prefix": "relief"}},
+        "preview": {"class_type": "Preview3D", "inputs": {"model_file": ["mesh", 1], "camera_info": ["mesh", 2]}},
     }
     finished = graphs.must_succeed(server.client.run(graph))
     content = server.client.view(finished.outputs["glb"]["3d"][0])
@@ -155,3 +156,12 @@ def test_a_relief_for_printing_is_closed(server: Server) -> None:
     assert solid.is_watertight
     assert np.isclose(np.ptp(solid.vertices[:, 0]), 100, atol=1)
     assert 3 < np.ptp(solid.vertices[:, 2]) <= 11 + 1e-3
+    # The camera stands in front, looks at the middle and sees all of it, not too small, in a square view.
+    camera = finished.outputs["preview"]["result"][1]
+    position, target = (np.array([camera[name][axis] for axis in "xyz"]) for name in ("position", "target"))
+    assert np.allclose(target, solid.bounds.mean(axis=0), atol=1e-3)
+    assert np.allclose(position[:2], target[:2])
+    assert position[2] > solid.bounds[1, 2] + 10
+    offset = np.abs(solid.vertices - position)
+    seen = offset[:, :2] / offset[:, 2:] / np.tan(np.radians(camera["fov"]) / 2)
+    assert 0.6 < seen.max() < 0.95

@@ -73,6 +73,13 @@ def test_help_page(node: str, server: Server, definitions: dict[str, Any]) -> No
         assert len(content) < 150_000
 
 
+def test_what_a_relief_ignores_says_so(server: Server, definitions: dict[str, Any]) -> None:
+    page = server.client.get_bytes(f"{DOCS}/LotusMesh.md").decode()
+    for name in ("normal", "fov", "far", "cut"):
+        assert inputs_of(definitions["LotusMesh"])[name][1]["tooltip"].startswith("perspective: ")
+        assert re.search(rf"^\| .*`{name}`.*\*perspective\*", page, re.MULTILINE), name
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_language(language: str, server: Server, definitions: dict[str, Any]) -> None:
     """Every node, input, output and tooltip is translated; options stay: ComfyUI does not translate them."""
@@ -88,12 +95,16 @@ def test_language(language: str, server: Server, definitions: dict[str, Any]) ->
         for entry in (*words["inputs"].values(), *words["outputs"].values()):
             assert entry["name"]
             assert len(entry["tooltip"]) >= 4
+        combos = [rest[0].get("options", []) for _, *rest in inputs_of(definition).values()]
+        options = {option for combo in combos for option in combo if isinstance(option, str)}
         for name, (_, *rest) in inputs_of(definition).items():
             tooltip = words["inputs"][name]["tooltip"]
             assert tooltip != rest[0]["tooltip"]
-            # An option that the English explains is explained under the very name that the list shows.
-            for option in rest[0].get("options", []):
-                if isinstance(option, str) and re.search(rf"(^|[ .]){re.escape(option)}:", rest[0]["tooltip"]):
+            # An option that the English explains, of this input or another, is named as the list shows it.
+            for option in options:
+                if re.search(rf"(^|[ .]){re.escape(option)}:", rest[0]["tooltip"]):
                     assert option in tooltip, (node, name, option)
+            numbers = set(re.findall(r"\d+", rest[0]["tooltip"]))
+            assert numbers <= set(re.findall(r"\d+", tooltip)), (node, name, "says less than the English")
     text = json.dumps(translated, ensure_ascii=False)
     assert len(re.findall(WRITTEN_IN[language], text)) > 100
