@@ -37,7 +37,7 @@ def models(types: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def build(types: dict[str, dict[str, Any]], photo: str, request: dict[str, Any]) -> Graph:
-    """The graph for a request to predict, with the photo's name in the server's input folder. Raises Refused."""
+    """The graph for a request to predict, with the name that the server gave to the photo. Raises Refused."""
     maps, options = request["maps"], dict(request["options"])
     named = _by_kind(request["models"])
     # Uncertainty is that of depth, unless only a normal model is named: as on the command line.

@@ -48,9 +48,11 @@ class Server:
         return self._json(answer) if answer else None
 
     def upload(self, name: str, data: bytes) -> str:
-        """Put a picture into the server's input folder; returns the name that LoadImage knows it by."""
+        """Put a picture into the server's folder of temporary files, which it empties when it starts next; returns the
+        name that LoadImage knows it by.
+        """
         boundary = uuid.uuid4().hex
-        fields = {"type": "input", "subfolder": "lotus", "overwrite": "true"}
+        fields = {"type": "temp", "subfolder": "lotus", "overwrite": "true"}
         parts = [
             f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
             for key, value in fields.items()
@@ -61,7 +63,8 @@ class Server:
         answer = self._json(
             self._request("POST", "/upload/image", body, f"multipart/form-data; boundary={boundary}")[1]
         )
-        return "/".join(filter(None, (answer["subfolder"], answer["name"])))
+        # The mark is ComfyUI's own (folder_paths.annotated_filepath); without it LoadImage looks in the input folder.
+        return "/".join(filter(None, (answer["subfolder"], answer["name"]))) + " [temp]"
 
     def path(self, path: str) -> str:
         """A path on this server, for those who open a connection of their own."""

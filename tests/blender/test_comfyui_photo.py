@@ -1,0 +1,54 @@
+"""What the ComfyUI backend sends: photos that the server does not keep. tests/comfyui asks real servers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from email.message import Message
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from blender_lotus.backends.programs.comfyui.server import Server
+
+
+class Uploads(BaseHTTPRequestHandler):
+    """Answers /upload/image as ComfyUI does, and keeps the form's fields in `server.fields`."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        form = BytesParser().parsebytes(b"Content-Type: " + self.headers["Content-Type"].encode() + b"\r\n\r\n" + body)
+        fields = {part.get_param("name", header="content-disposition"): part for part in parts(form)}
+        self.server.fields = {name: part.get_payload(decode=True) for name, part in fields.items()}  # type: ignore[attr-defined]
+        answer = {"name": fields["image"].get_filename(), "subfolder": "lotus", "type": "temp"}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def parts(form: Message) -> list[Message]:
+    found = form.get_payload()
+    assert isinstance(found, list)
+    return [part for part in found if isinstance(part, Message)]
+
+
+@pytest.fixture
+def uploads() -> Iterator[HTTPServer]:
+    server = HTTPServer(("127.0.0.1", 0), Uploads)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_photos_are_temporary_files_of_the_server(uploads: HTTPServer) -> None:
+    name = Server(f"http://127.0.0.1:{uploads.server_address[1]}").upload("cup-1a2b.png", b"\x89PNG content")
+    assert name == "lotus/cup-1a2b.png [temp]"
+    fields = uploads.fields  # type: ignore[attr-defined]
+    assert fields["type"] == b"temp"
+    assert fields["image"] == b"\x89PNG content"
