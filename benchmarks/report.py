@@ -29,6 +29,7 @@ ORDER = (
     "ablation",
     "reconstruction",
     "tiny",
+    "tiny-four",
     "tiny-d",
     "real",
     "real-d",

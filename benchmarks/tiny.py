@@ -73,7 +73,9 @@ def main(argv: list[str] | None = None) -> None:
     text += f"\n{time.process_time() - started:.0f} CPU seconds in all.\n"
     print(text)
     if a.report:
-        head = heading(parser, a, "benchmarks.tiny", "Embedded checkpoints on held-out synthetic scenes")
+        title = "Embedded checkpoints on held-out synthetic scenes"
+        title += "" if a.kinds == parser.get_default("kinds") else f" ({a.kinds.replace(',', ', ')})"
+        head = heading(parser, a, "benchmarks.tiny", title)
         a.report.write_text(head + text, encoding="utf-8")
 
 

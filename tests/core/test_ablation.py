@@ -16,6 +16,7 @@ from benchmarks.ablation.__main__ import main
 from benchmarks.ablation.ladder import FOOTNOTE, LADDER, Rung, config, fig7_rungs, run_folder, without_noise
 from benchmarks.ablation.scenes import DOMAINS, Scale, kind_of, make_scenes, scenes_folder
 from benchmarks.ablation.summary import Spread
+from benchmarks.ablation.thin import THIN_FILE, measure_thin
 from lotus_core.data.cache import SceneCache
 from lotus_core.errors import LotusError
 from lotus_core.training.loss import training_timesteps
@@ -31,6 +32,7 @@ SMALL = Scale(
     batch=2,
     steps=2,
     seeds=2,
+    fig7_seeds=1,
     noise_seeds=2,
     path_scenes=2,
 )
@@ -108,6 +110,10 @@ def test_a_stopped_ladder_goes_on_and_is_reported(
     saved = report.collect(scenes)
     measured = [result["domains"].keys() for result in saved["runs"]]
     assert [keys - {"indoor", "outdoor"} for keys in measured].count({"thin"}) == 2  # with and without preserver
+    assert measure_thin(scenes, SMALL, textures=None) is None  # all that is trained is measured
+    thin = json.loads((scenes / THIN_FILE).read_text())
+    (scenes / THIN_FILE).write_text(json.dumps({**thin, "runs": thin["runs"][:1]}))  # as before a seed was added
+    assert json.dumps(measure_thin(scenes, SMALL, textures=None)) == json.dumps(thin)  # which has NaN
     monkeypatch.setattr(report, "draw_all", lambda results, folder: {})
     places = [tmp_path / name for name in ("ablation.md", "results.json", "pictures")]
     report.write_report(saved, *places)
@@ -117,6 +123,18 @@ def test_a_stopped_ladder_goes_on_and_is_reported(
     assert json.loads((tmp_path / "again.json").read_text()) == saved
     row = next(line for line in places[0].read_text().splitlines() if line.startswith("| + single step"))
     assert f"{found[LADDER[2][1]]['domains']['indoor']['abs_rel']:.3f}" in row
+    ramps = [line for line in places[0].read_text().splitlines() if "vertical ramp in" in line]
+    assert [line.split(" | ")[0] for line in ramps] == [
+        f"| the best vertical ramp in {s}" for s in ("depth", "disparity")
+    ]
+
+
+def test_paths_are_means_over_the_seeds() -> None:
+    rung = LADDER[0][1]
+    followed = [{"timesteps": [999, 19], "error": [4.0, 2.0 + seed], "variance": [1.0, 0.5]} for seed in range(3)]
+    runs = [{"rung": asdict(rung), "seed": seed, "domains": {}, "path": path} for seed, path in enumerate(followed)]
+    found = report.Results({"scale": asdict(SMALL), "indoor": 4, "references": {}, "runs": runs})
+    assert "| ε | 19 | 3 ± 1 | 0.5 ± 0 |" in report.path_table(found)
 
 
 def test_means_deviations_and_verdicts() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
+from benchmarks.heading import heading
 from lotus_core.cli import parser
 
 DOCS = [report.ROOT / "README.md", *sorted((report.ROOT / "docs").glob("*.md"))]
@@ -53,6 +54,15 @@ def test_it_has_every_report_table_and_plot() -> None:
     for pictures in report.PICTURES.values():
         for name, _ in pictures:
             assert f"](pictures/{name})" in page
+
+
+def test_a_report_names_the_split_lists_that_it_read() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--depth", nargs="+", action="append", default=[])
+    parser.add_argument("--report")
+    chosen = parser.parse_args(["--depth", "nyu", "/data/nyu", "files.txt", "NYUv2, one frame", "--report", "x.md"])
+    head = heading(parser, chosen, "benchmarks.real", "Title")
+    assert "`python -m benchmarks.real --depth nyu DIR files.txt 'NYUv2, one frame'`" in head
 
 
 def test_every_report_names_the_command_that_made_it() -> None:
