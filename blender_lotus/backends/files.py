@@ -11,7 +11,7 @@ import numpy as np
 
 from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
-from lotus_core.maps.storage import StoredMap, own_words, read_map
+from lotus_core.maps.storage import StoredMap, mask_to_words, own_words, read_map
 
 from .base import TYPES, Job, Prediction, Task, failed, read_record
 from .words import read_words
@@ -101,7 +101,8 @@ class FilesBackend:
         # Blender gives grey files as colour ones.
         grey = pixels.shape[2] < 3 or not np.ptp(pixels[..., :3], axis=2).any()
         values = np.ascontiguousarray(pixels[..., 0] if grey else pixels[..., :3])
-        return StoredMap(values, own_words(read_words(path)), coded=suffix == ".png")
+        words = _alpha_words(pixels) | own_words(read_words(path))
+        return StoredMap(values, words, coded=suffix == ".png")
 
     def _record(self, image: Path, found: dict[str, Path]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """The record beside the maps, and what it and the files' names say that the files may not."""
@@ -127,6 +128,12 @@ class FilesBackend:
         entry = (read_record(record).get("maps") or {}).get(kind)
         word = WORDS[kind]
         return {word: entry[word]} if isinstance(entry, dict) and word in entry else {}
+
+
+def _alpha_words(pixels: np.ndarray) -> dict[str, str]:
+    """Which of H×W×C pixels are valid, as a word: those that are opaque, as in the images of our own maps."""
+    opaque = pixels[..., 3] > 0.5 if pixels.shape[2] == 4 else np.ones(pixels.shape[:2], bool)
+    return mask_to_words(opaque) if opaque.any() and not opaque.all() else {}
 
 
 def _is_texture(values: np.ndarray) -> bool:

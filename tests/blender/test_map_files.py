@@ -136,6 +136,20 @@ def test_exported_normals_are_the_same_when_they_are_imported(
     assert part("images").normals_of(photo).angle_to(normals).max() < 0.01
 
 
+@pytest.mark.parametrize("suffix", [".exr", ".png"])
+def test_exported_depth_keeps_its_holes_when_it_is_imported(bpy: Any, tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    depth = Depth(rng.random(SIZE).astype(np.float32), "depth", rng.random(SIZE) > 0.2)
+    put(add_photo(bpy, checks(*SIZE)), "depth", depth)
+    path = str(tmp_path / f"holes{suffix}")
+    bpy.ops.lotus.export_map(filepath=path, kind="DEPTH")
+    photo = add_photo(bpy, checks(*SIZE), "other")
+    bpy.ops.lotus.import_map(filepath=path, kind="DEPTH", space="depth")
+    found = part("images").depth_of(photo)
+    np.testing.assert_array_equal(found.valid, depth.valid)
+    assert np.abs(found.values - depth.values).max() <= 1 / 65535
+
+
 def test_maps_in_lotus_maps_can_be_imported(bpy: Any, tmp_path: Path) -> None:
     preferences(bpy).place = "BESIDE"
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
