@@ -141,10 +141,13 @@ class PredictionRun:
         yield from self._predict(self._frames[0][1], 0.0, 0.98)
         self.fraction, self.text = 0.98, "Taking the maps over"
         prediction = self._prediction
+        textures: dict[str, Texture] = {}
         for kind in prediction.files:
             yield
+            textures[kind] = self._texture(kind, self._photo())
+        for kind, texture in textures.items():  # once it is sure that all of them fit
+            yield
             photo = self._photo()
-            texture = self._texture(kind, photo)
             note = put_texture(photo, kind, texture, _model_of(prediction, kind), place=self._place)
             if note and note not in self.notes:
                 self.notes.append(note)

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 import lotus_core as lotus
-from lotus_core.checkpoints.registry import embedded
 
 from .driving import begin, drive, enabled, files_in, long_job, preferences, settings, working
 from .scenes import add_photo, checks, part
@@ -64,47 +63,6 @@ def test_the_maps_are_those_of_the_model_in_floats_beside_the_blend(bpy: Any, tm
         assert image.filepath_raw == f"//lotus_maps/{stem}_{kind}.exr"
         assert tuple(image.preview.image_size) == (96, 64)
     assert photo.lotus.depth.lotus.model == "lotus-tiny-depth-g"
-
-
-def test_fast_sees_half_of_what_the_model_was_trained_for(bpy: Any, tmp_path: Path) -> None:
-    bpy.ops.lotus.open_photo(filepath=str(photo_file(tmp_path)))
-    chosen = settings(bpy, use_normal=True, quality="FAST")
-    run = begin(bpy)
-    drive()
-    assert "--res=128 " in run._prediction.record["command"]  # the built-in models' own is 256
-    fast = part("resolution").fast_resolution
-    chosen.depth_model = "jingheya/lotus-depth-g-v2-1-disparity"
-    assert fast(chosen) == 128  # the built-in one of normals sees no more
-    chosen.use_normal = False
-    assert fast(chosen) == 384
-    chosen.depth_model = str(embedded()["lotus-tiny-depth-d"])
-    assert fast(chosen) == 128
-
-
-def test_scripts_predict_from_a_photo_that_the_panel_does_not_show(bpy: Any) -> None:
-    photo = add_photo(bpy, checks(48, 80))
-    bpy.context.scene.lotus.image = None
-    settings(bpy)
-    assert bpy.ops.lotus.predict(image=photo.name) == {"FINISHED"}
-    assert tuple(photo.lotus.depth.size) == (80, 48)
-    assert not enabled(bpy, "predict")
-    with pytest.raises(RuntimeError, match="There is no photo: choose one"):
-        bpy.ops.lotus.predict()
-
-
-def test_a_card_that_cannot_hold_the_model_gets_a_layer_at_a_time(bpy: Any, tmp_path: Path) -> None:
-    bpy.ops.lotus.open_photo(filepath=str(photo_file(tmp_path)))
-    settings(bpy)
-    run = begin(bpy)
-    drive()
-    assert "--offload" not in run._prediction.record["command"]
-    depth = part("images").depth_of(bpy.context.scene.lotus.image)
-    preferences(bpy).offload = True
-    run = begin(bpy)
-    drive()
-    assert run.state == "done"
-    assert "--offload" in run._prediction.record["command"]
-    np.testing.assert_allclose(part("images").depth_of(bpy.context.scene.lotus.image).values, depth.values, atol=1e-5)
 
 
 def test_maps_are_in_the_blend_when_it_is_opened_again(bpy: Any, tmp_path: Path) -> None:
@@ -278,6 +236,12 @@ def test_maps_made_elsewhere_are_found_by_the_photo_s_name(bpy: Any, tmp_path: P
     lotus.Depth(np.zeros((80, 48), np.float32), "depth").save(tmp_path / "a b_depth.png")
     with pytest.raises(RuntimeError, match="another shape"):
         bpy.ops.lotus.predict()
+    photo = bpy.context.scene.lotus.image
+    lotus.Depth(1 - depth.values, "depth").save(tmp_path / "a b_depth.png")
+    lotus.Normals.from_vectors(np.ones((80, 48, 3)) * [0, 0.6, 0.8]).save(tmp_path / "a b_normal.png")
+    with pytest.raises(RuntimeError, match="The normal map is 48×80 pixels"):
+        bpy.ops.lotus.predict()
+    np.testing.assert_array_equal(part("images").depth_of(photo).values, found.values)  # all maps, or none
     shutil.rmtree(tmp_path)
     with pytest.raises(RuntimeError, match="has no file"):
         bpy.ops.lotus.predict()

@@ -1,0 +1,56 @@
+"""What Predict is told: how large the network sees the photo, where the model lies, which photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lotus_core.checkpoints.registry import embedded
+
+from .driving import begin, drive, enabled, preferences, settings
+from .scenes import add_photo, checks, part
+from .test_predict import photo_file
+
+
+def test_fast_sees_half_of_what_the_model_was_trained_for(bpy: Any, tmp_path: Path) -> None:
+    bpy.ops.lotus.open_photo(filepath=str(photo_file(tmp_path)))
+    chosen = settings(bpy, use_normal=True, quality="FAST")
+    run = begin(bpy)
+    drive()
+    assert "--res=128 " in run._prediction.record["command"]  # the built-in models' own is 256
+    fast = part("resolution").fast_resolution
+    chosen.depth_model = "jingheya/lotus-depth-g-v2-1-disparity"
+    assert fast(chosen) == 128  # the built-in one of normals sees no more
+    chosen.use_normal = False
+    assert fast(chosen) == 384
+    chosen.depth_model = str(embedded()["lotus-tiny-depth-d"])
+    assert fast(chosen) == 128
+
+
+def test_scripts_predict_from_a_photo_that_the_panel_does_not_show(bpy: Any) -> None:
+    photo = add_photo(bpy, checks(48, 80))
+    bpy.context.scene.lotus.image = None
+    settings(bpy)
+    assert bpy.ops.lotus.predict(image=photo.name) == {"FINISHED"}
+    assert tuple(photo.lotus.depth.size) == (80, 48)
+    assert not enabled(bpy, "predict")
+    with pytest.raises(RuntimeError, match="There is no photo: choose one"):
+        bpy.ops.lotus.predict()
+
+
+def test_a_card_that_cannot_hold_the_model_gets_a_layer_at_a_time(bpy: Any, tmp_path: Path) -> None:
+    bpy.ops.lotus.open_photo(filepath=str(photo_file(tmp_path)))
+    settings(bpy)
+    run = begin(bpy)
+    drive()
+    assert "--offload" not in run._prediction.record["command"]
+    depth = part("images").depth_of(bpy.context.scene.lotus.image)
+    preferences(bpy).offload = True
+    run = begin(bpy)
+    drive()
+    assert run.state == "done"
+    assert "--offload" in run._prediction.record["command"]
+    np.testing.assert_allclose(part("images").depth_of(bpy.context.scene.lotus.image).values, depth.values, atol=1e-5)
