@@ -11,6 +11,7 @@ import trimesh
 
 from lotus_core.errors import LotusError
 from lotus_core.geometry import Camera, SceneOptions, build_scene, build_surface, check_printable, read_sidecar
+from lotus_core.geometry.baking import detail_between
 from lotus_core.geometry.fusion import smooth_depth
 from lotus_core.maps import Depth, Normals, Uncertainty
 
@@ -103,6 +104,7 @@ def test_every_mode_and_option() -> None:
 @pytest.mark.parametrize("mode", ["perspective", "points", "relief"])
 def test_a_large_photo_gets_a_stride(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     depth, normals, uncertainty = maps()
+    normals = coarse(normals)
     plain = build_scene(depth, PHOTO, normals, uncertainty, SceneOptions(mode=mode, min_faces=0))  # type: ignore[arg-type]
     assert plain.record["options"]["stride"] == 1
     monkeypatch.setattr("lotus_core.geometry.scene.MOST_VERTICES", 1000)  # 33 × 25 are fewer, 41 × 31 are more
@@ -119,6 +121,29 @@ def test_a_large_photo_gets_a_stride(monkeypatch: pytest.MonkeyPatch, mode: str)
         many = build_scene(depth, PHOTO, options=SceneOptions(mode=mode, min_faces=0, target_faces=8000))  # type: ignore[arg-type]
         assert many.options.stride == 2
         assert 6000 < len(many.mesh.faces) <= 8000, "as many as were asked for"
+
+
+def test_a_large_photo_keeps_normals_that_are_finer_than_its_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    depth, normals, _ = maps()
+    monkeypatch.setattr("lotus_core.geometry.scene.MOST_VERTICES", 1000)
+    assert detail_between(coarse(normals), 5) < 1.5 < 8 < detail_between(rough(normals), 5)
+    assert build_scene(depth, PHOTO, coarse(normals)).normal_map is None
+    found = build_scene(depth, PHOTO, rough(normals)).normal_map
+    assert found is not None
+    tilt = np.degrees(np.arccos(np.clip(found.values[..., 2], -1, 1)))
+    assert np.median(tilt) > 5, "the roughness is in the map"
+
+
+def coarse(normals: Normals) -> Normals:
+    """As of a network that saw fewer pixels than the photo has."""
+    return normals.resize((HEIGHT // 8, WIDTH // 8)).resize((HEIGHT, WIDTH))
+
+
+def rough(normals: Normals) -> Normals:
+    """As of a wall of bricks: every other pixel leans by 20 degrees or so to one side."""
+    values = normals.values.copy()
+    values[(np.indices(values.shape[:2]).sum(0) // 2) % 2 == 0] += (0.35, 0, 0)
+    return Normals(values / np.linalg.norm(values, axis=2, keepdims=True), normals.convention)
 
 
 def test_maps_of_another_size_are_resized_to_the_photo() -> None:

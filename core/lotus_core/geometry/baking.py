@@ -6,6 +6,7 @@ object-space map is `normals.to("opengl")`, and the tangent-space map of a flat 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,28 @@ def tangent_map(mesh: Mesh, normals: Normals, camera: Camera) -> Normals:
     out[..., 2] = 1
     out[frame.covered] = normalize(local)
     return Normals(out, "opengl")
+
+
+def detail_between(normals: Normals, stride: int) -> float:
+    """What a grid of every `stride`-th pixel misses of the normals: the mean angle, in degrees, between those in the
+    middle of its cells and what bilinear interpolation of the cell's corners gives there.
+
+    Near 0 where the map was enlarged from a picture of fewer pixels than the grid has. 0 where there are no cells.
+    """
+    height, width = normals.values.shape[:2]
+    rows, columns = np.arange(0, height - stride, stride), np.arange(0, width - stride, stride)
+    if not len(rows) or not len(columns):
+        return 0.0
+    step = stride // 2
+    middle = normals.values[np.ix_(rows + step, columns + step)]
+    expected, known = np.zeros_like(middle), np.linalg.norm(middle, axis=2) > 0
+    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        corner = normals.values[np.ix_(rows + down * stride, columns + right * stride)]
+        known &= np.linalg.norm(corner, axis=2) > 0
+        shares = (step / stride if one else 1 - step / stride for one in (down, right))
+        expected += corner * np.float32(math.prod(shares))
+    cosine = (middle * normalize(expected)).sum(axis=2)[known]
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()) if cosine.size else 0.0
 
 
 def curvature_map(normals: Normals, radius: float = 1.5) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..files import atomic_path
 from ..maps.depth import Depth
 from ..maps.normals import Convention, Normals
 from ..maps.uncertainty import Uncertainty
-from .baking import tangent_map
+from .baking import detail_between, tangent_map
 from .camera import Camera
 from .decimate import decimate
 from .export import save_mesh
@@ -29,6 +29,7 @@ from .surface_maps import save_surface_maps
 
 __all__ = ["Scene", "SceneOptions", "Surface", "build_scene", "build_surface", "read_sidecar", "write_sidecar"]
 _FORMAT, _VERSION = "lotus-scene", 1
+LEAST_DETAIL = 2.0  # degrees of `detail_between` for which a mesh of an automatic stride gets a normal map
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,8 @@ def build_scene(
     """From the maps of one photo to a textured mesh, relief or point cloud.
 
     photo: uint8 H×W×3; maps of another size are resized to it. normals: sharpen the depth (`refine`), and become a
-    tangent-space map of what a lighter mesh lacks, where `stride` or `target_faces` asks for one. uncertainty: of the
+    tangent-space map of what a lighter mesh lacks, where `stride` or `target_faces` asks for one, or the photo is too
+    large for a vertex on every pixel and the normals are finer than its grid (`detail_between`). uncertainty: of the
     depth; weights the fusion, cuts (`max_std`), steers smoothing, and becomes the vertex attribute "uncertainty".
     The scene's options hold the stride that was chosen where the given ones leave it open.
     Raises LotusError: impossible options, nothing left to mesh.
@@ -104,8 +106,7 @@ def build_scene(
     options = SceneOptions() if options is None else options
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
         raise LotusError(f"The photo must be uint8 height×width×3; it is {photo.dtype} {photo.shape}.")
-    # The network saw less than an automatic grid holds, so that such a mesh lacks nothing that a normal map could add.
-    lighter = options.target_faces is not None or (options.stride is not None and options.stride > 1)
+    asked = options.target_faces is not None or (options.stride is not None and options.stride > 1)
     stride = _stride(photo, options)
     options = replace(options, stride=stride)
     depth, normals, uncertainty = at_size((photo.shape[0], photo.shape[1]), depth, normals, uncertainty)
@@ -135,7 +136,8 @@ def build_scene(
         if options.target_faces is not None:
             mesh = decimate(mesh, options.target_faces, camera)
         mesh = mesh.with_normals()
-        if normals is not None and lighter:
+        # Mostly the network saw less than an automatic grid holds, and a normal map would add nothing.
+        if normals is not None and (asked or detail_between(normals, stride) > LEAST_DETAIL):
             normal_map = tangent_map(mesh, normals, camera)
     distances = -mesh.vertices[:, 2]
     record = {
