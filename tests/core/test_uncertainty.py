@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,10 +42,14 @@ def test_a_sample_that_contradicts_the_first_is_not_flattened() -> None:
     np.testing.assert_allclose(std, np.abs(SURFACE[0] - SURFACE.mean()), atol=1e-5)
 
 
-def test_flat_samples_agree_and_hide_nothing_of_others() -> None:
-    flat = torch.full_like(SURFACE, 0.4)
-    assert deviation([flat, flat + 0.3]).max() < 1e-6
-    np.testing.assert_allclose(deviation([flat, SURFACE]), np.abs(SURFACE[0] - SURFACE.mean()) / 2, atol=1e-6)
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 5e-4])
+def test_flat_samples_agree_and_hide_nothing_of_others(noise: float) -> None:
+    flat = 0.4 + noise * torch.randn(SURFACE.shape, generator=torch.Generator().manual_seed(2))
+    other = 0.7 + noise * torch.randn(SURFACE.shape, generator=torch.Generator().manual_seed(3))
+    assert deviation([flat, other]).max() <= 4 * noise + 1e-6
+    for pair in ([flat, SURFACE], [SURFACE, flat]):
+        found, wanted = deviation(pair), np.abs(SURFACE[0] - SURFACE.mean()) / 2
+        np.testing.assert_allclose(found, wanted, atol=4 * noise + 1e-6)
 
 
 def test_pixels_that_are_not_valid_do_not_set_the_level() -> None:

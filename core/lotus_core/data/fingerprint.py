@@ -26,7 +26,9 @@ def content_fingerprint(source: SampleSource) -> str:
     if groups:
         root = os.path.commonpath([path.parent for group in groups for path in group])
         for group in groups:
-            digest.update("\t".join(path.relative_to(root).as_posix() for path in group).encode() + b"\n")
+            digest.update(
+                "\t".join(path.relative_to(root).as_posix() for path in group).encode(errors="surrogatepass") + b"\n"
+            )
         for index in np.linspace(0, len(groups) - 1, min(len(groups), _GROUPS)).astype(int):
             for path in groups[index]:
                 digest.update(_sampled(path))

@@ -59,5 +59,5 @@ def name_in(root: Path, image: Path) -> str:
 
 def frames_fingerprint(root: Path, frames: Sequence[tuple[Path, ...]]) -> str:
     """Of a benchmark's frames: which files below `root`, and in which order; what is in them is not looked at."""
-    lines = ("\t".join(os.path.relpath(path, root) for path in frame) for frame in frames)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+    lines = ("\t".join(Path(os.path.relpath(path, root)).as_posix() for path in frame) for frame in frames)
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()[:32]
