@@ -11,6 +11,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,9 @@ def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, str]]:
         if sixteen_bit_colour:
             with Image.open(path, formats=["PNG"]) as image:
                 # Pillow keeps the high byte of a sample; told that they are little-endian, it keeps the low one.
-                image.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in image.tile]
+                # Rebuilt part by part, because before Pillow 11 a tile is a plain tuple without names.
+                tiles: list[Any] = [(*tile[:3], str(tile[3]).replace("16B", "16L")) for tile in image.tile]
+                image.tile = tiles
                 pixels = pixels.astype(np.uint16) << 8 | np.asarray(image)
     except FileNotFoundError:
         raise LotusError(f"{path} does not exist; check the name.") from None
