@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .errors import LotusError
+from .srgb import to_srgb
 
 MAX_PIXELS = 80_000_000  # 10,000 × 8,000; as float32 RGB that is 0.96 GB
 MIN_EDGE = 16  # pixels; below this there is no scene to see
@@ -31,7 +32,7 @@ _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # EXIF FocalPlaneResolutionUnit:
 class LoadedImage:
     """A picture as the network wants it.
 
-    rgb:        float32 H×W×3 in [0, 1], display-referred (as stored, no linearisation), upright, composited.
+    rgb:        float32 H×W×3 in [0, 1], sRGB (display-referred, no linearisation), upright, composited.
     alpha:      float32 H×W in [0, 1], or None where every pixel is opaque.
     focal_35mm: 35 mm equivalent focal length from EXIF, millimetres, or None.
     name:       file name without suffix, "image" for anything that is no file.
@@ -56,7 +57,8 @@ def load_image(source: Any, *, background: tuple[float, float, float] = NEUTRAL_
             [0, 1]; a torch tensor of the same kinds, channels first or last, optionally with a leading 1.
         background: RGB in [0, 1] that transparent pixels are composited over.
 
-    Of animations and multi-page files the first picture is taken; the EXIF orientation is applied.
+    Of animations and multi-page files the first picture is taken; the EXIF orientation is applied; files and PIL images
+    with an ICC profile of another colour space become sRGB (`to_srgb`). Arrays and tensors are sRGB.
 
     Raises LotusError for what is missing, damaged, no image, or outside MIN_EDGE, MAX_ASPECT, MAX_PIXELS.
     """
@@ -165,7 +167,11 @@ def _focal_35mm(image: Image.Image) -> float | None:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """float32 H×W, H×W×3 or H×W×4 in [0, 1] of any PIL mode."""
+    """float32 H×W, H×W×3 or H×W×4 in [0, 1] of any PIL mode.
+
+    Grey of 16 bits keeps them, and its values, whatever its profile (LittleCMS in Pillow knows 8 bits only). Of colours
+    Pillow reads the upper 8 bits.
+    """
     if image.mode.startswith("I"):  # 16-bit grey is I;16 in any byte order, or I where Pillow widened it
         return _scaled(np.asarray(image), 65535)
     if image.mode == "F":
@@ -173,7 +179,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode == "La":  # Pillow converts premultiplied grey to straight grey only
         image = image.convert("LA")
     transparent = image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info
-    return _scaled(np.asarray(image.convert("RGBA" if transparent else "RGB")), 255)
+    return _scaled(np.asarray(to_srgb(image, "RGBA" if transparent else "RGB")), 255)
 
 
 def _scaled(array: np.ndarray, white: int) -> np.ndarray:
