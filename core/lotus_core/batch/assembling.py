@@ -66,13 +66,15 @@ def assemble(
                 if ranges is not None:
                     depth = maps["depth"]
                     assert isinstance(depth, Depth)
-                    affine = ranges.of(index, depth.values, motion)
+                    affine = ranges.of(index, depth, motion)
                     affines.append(affine)
-                    before.add(depth.values, motion)
+                    before.add(depth.values, motion, depth.valid)
                     maps = {name: _ranged(values, affine) for name, values in maps.items()}
                 maps = {name: _smoothed(values, smoothers[name], motion) for name, values in maps.items()}
                 if ranges is not None:
-                    after.add(maps["depth"].values, motion)  # type: ignore[union-attr]
+                    depth = maps["depth"]
+                    assert isinstance(depth, Depth)
+                    after.add(depth.values, motion, depth.valid)
                 for name, values in maps.items():
                     sink.write(name, values, index)
         files = staged_hashes(target, str(parent))
@@ -89,13 +91,13 @@ class _Ranges:
     def __init__(self, folder: Path, scenes: Sequence[bool], settings: Settings) -> None:
         self._kind = settings.range
         self._causal = CausalRange()
-        self._last: np.ndarray | None = None
+        self._last: Depth | None = None
         self._known: list[Affine] = []
         if self._kind == "two-pass":
             for start, end in _scene_spans(scenes):
                 self._known += _scene_ranges(folder, start, end)
 
-    def of(self, index: int, values: np.ndarray, motion: Motion | None) -> Affine:
+    def of(self, index: int, depth: Depth, motion: Motion | None) -> Affine:
         if self._kind == "two-pass":
             return self._known[index]
         if self._kind == "frame":
@@ -104,9 +106,13 @@ class _Ranges:
             self._causal.cut()
             affine = self._causal.next(None)
         else:
-            affine = self._causal.next(compare(values, self._last, motion))
-        self._last = values
+            affine = self._causal.next(_compared(depth, self._last, motion))
+        self._last = depth
         return affine
+
+
+def _compared(depth: Depth, before: Depth, motion: Motion) -> Comparison | None:
+    return compare(depth.values, before.values, motion, depth.valid, before.valid)
 
 
 def _scene_spans(scenes: Sequence[bool]) -> Iterator[tuple[int, int]]:
@@ -118,14 +124,16 @@ def _scene_ranges(folder: Path, start: int, end: int) -> list[Affine]:
     """Frames start … end − 1, one in memory after the other."""
     comparisons: list[Comparison | None] = []
     lows, highs = [], []
-    last: np.ndarray | None = None
+    last: Depth | None = None
     for index in range(start, end):
-        values = Depth.load(raw_path(folder, "depth", index)).values
-        comparisons.append(None if last is None else compare(values, last, load_motion(folder, index)))
-        low, high = np.quantile(values, _EXTREMES)
+        depth = Depth.load(raw_path(folder, "depth", index))
+        comparisons.append(None if last is None else _compared(depth, last, load_motion(folder, index)))
+        seen = depth.values[depth.mask]
+        # Nothing links a frame that is all transparent to others, so it keeps its own range, which holds 0.
+        low, high = np.quantile(seen, _EXTREMES) if seen.size else (0.0, 0.0)
         lows.append(float(low))
         highs.append(float(high))
-        last = values
+        last = depth
     return fit_into_unit(two_pass(comparisons), lows, highs)
 
 
@@ -141,9 +149,9 @@ def _ranged(values: AnyMap, affine: Affine) -> AnyMap:
 def _smoothed(values: AnyMap, smoother: Smoother, motion: Motion | None) -> AnyMap:
     if motion is None:
         smoother.cut()
-    if isinstance(values, Uncertainty):
+    if isinstance(values, Uncertainty):  # which is known under transparent pixels too
         return replace(values, std=smoother.next(values.std, motion))
-    return replace(values, values=smoother.next(values.values, motion))
+    return replace(values, values=smoother.next(values.values, motion, values.valid))
 
 
 class _ClipSink:
@@ -178,15 +186,18 @@ class _ClipSink:
     def _preview(self, name: str, values: AnyMap) -> np.ndarray:
         """As the previews of stills, but with one range for all frames."""
         if isinstance(values, Depth):
-            return colorize(values.near_white(), "spectral")
+            picture = colorize(values.near_white(), "spectral")
+            picture[~values.mask] = 0
+            return picture
         if isinstance(values, Normals):
             return values.preview()
         return values.preview(self._scales.setdefault(name, values.scale()))
 
 
 def _coded(values: AnyMap) -> np.ndarray:
+    """In [0, 1]. A video keeps no mask, so transparent pixels of depth are far."""
     if isinstance(values, Depth):
-        return values.values
+        return np.where(values.mask, values.values, np.float32(0 if values.space == "disparity" else 1))
     if isinstance(values, Normals):
         return 0.5 * values.values + 0.5
     return values.std / np.float32(1 if values.unit == "depth" else _DEGREES)

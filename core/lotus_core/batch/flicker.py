@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..maps.resample import resize
-from .motion import CHANGED, Motion, warp
+from .motion import Motion, seen_in_both, warp, warp_valid
 
 
-def change(values: np.ndarray, before: np.ndarray, motion: Motion) -> float:
-    """Mean change of a map between two frames, in its units, on pixels whose brightness did not change.
+def change(
+    values: np.ndarray,
+    before: np.ndarray,
+    motion: Motion,
+    valid: np.ndarray | None = None,
+    valid_before: np.ndarray | None = None,
+) -> float:
+    """Mean change of a map between two frames, in its units, on valid pixels whose brightness did not change.
 
-    values, before: float32 H×W. Along the motion, at the motion's size. 0 where every pixel changed.
+    values, before: float32 H×W; their masks bool H×W, None for all. Along the motion, at the motion's size. 0 where
+    there is no such pixel.
     """
-    height, width = motion.difference.shape
-    warped, inside = warp(resize(before, height, width), motion.flow)
-    still = inside & (motion.difference < CHANGED)
-    return float(np.abs(resize(values, height, width) - warped)[still].mean()) if still.any() else 0.0
+    now, then = seen_in_both(values, before, motion, valid, valid_before)
+    return float(np.abs(now - then).mean()) if now.size else 0.0
 
 
 class FlickerMeter:
     """Mean `change` over a clip; cuts do not count."""
 
     def __init__(self) -> None:
-        self._last: np.ndarray | None = None
+        self._last: tuple[np.ndarray, np.ndarray | None] | None = None
         self._sum, self._count = 0.0, 0
 
-    def add(self, values: np.ndarray, motion: Motion | None) -> None:
-        """The next frame; without `motion` (the first of a scene) it is compared to nothing."""
+    def add(self, values: np.ndarray, motion: Motion | None, valid: np.ndarray | None = None) -> None:
+        """The next frame and its mask; without `motion` (the first of a scene) it is compared to nothing."""
         if self._last is not None and motion is not None:
-            self._sum += change(values, self._last, motion)
+            before, valid_before = self._last
+            self._sum += change(values, before, motion, valid, valid_before)
             self._count += 1
-        self._last = values
+        self._last = values, valid
 
     @property
     def mean(self) -> float:
@@ -48,8 +53,7 @@ def true_flicker(maps: np.ndarray, truth: np.ndarray, flows: np.ndarray, seen: n
     for t in range(1, len(maps)):
         map_before, inside = warp(maps[t - 1], flows[t])
         truth_before, _ = warp(truth[t - 1], flows[t])
-        known, _ = warp(valid[t - 1].astype(np.float32), flows[t])
-        use = inside & seen[t] & valid[t] & (known > 0.99)
+        use = inside & seen[t] & valid[t] & warp_valid(valid[t - 1], flows[t])
         total += float(np.abs((maps[t] - map_before) - (truth[t] - truth_before))[use].sum())
         count += int(use.sum())
     return total / max(count, 1) / float(np.abs(truth[valid]).mean())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import LotusError
-from ..maps.resample import resize
+from ..maps.resample import resize, resize_valid
 
 ANALYSIS_EDGE = 192  # longest edge in pixels of the frames that motion is found in
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
@@ -74,6 +74,41 @@ def warp(values: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     upper = values[top, left] * (1 - across) + values[top, right] * across
     lower = values[bottom, left] * (1 - across) + values[bottom, right] * across
     return (upper * (1 - down) + lower * down).astype(np.float32), inside
+
+
+def warp_valid(valid: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Bring a mask of the frame before, bool H×W, to this one: True where all that `warp` mixes is valid."""
+    return valid if valid.all() else warp(valid.astype(np.float32), flow)[0] > 0.99
+
+
+def seen_in_both(
+    values: np.ndarray,
+    before: np.ndarray,
+    motion: Motion,
+    valid: np.ndarray | None = None,
+    valid_before: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The values of two frames' maps, float32 H×W, at the pixels of the motion's size that both show.
+
+    These are valid in both (bool H×W; None: all) and of the brightness of the place they came from. Returns float32 N
+    of this frame and of the frame before, pixel by pixel the same; N may be 0.
+    """
+    height, width = motion.difference.shape
+    now, mask = _resize_valid(values, valid, height, width)
+    then, mask_before = _resize_valid(before, valid_before, height, width)
+    warped, common = warp(then, motion.flow)
+    common &= motion.difference < CHANGED
+    if mask is not None:
+        common &= mask
+    if mask_before is not None:
+        common &= warp_valid(mask_before, motion.flow)
+    return now[common], warped[common]
+
+
+def _resize_valid(
+    values: np.ndarray, valid: np.ndarray | None, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    return (resize(values, height, width), None) if valid is None else resize_valid(values, valid, height, width)
 
 
 def flow_at(flow: np.ndarray, height: int, width: int) -> np.ndarray:

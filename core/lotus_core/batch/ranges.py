@@ -3,9 +3,9 @@
 Every frame's map has a scale and a shift of its own, since the network was trained on maps normalised one by one. Here
 each frame t gets s_t and b_t such that s_t·d_t + b_t agrees with the frame before on what both see.
 
-Two frames are compared on the pixels of this frame whose brightness is that of the place they came from (`motion`),
-by the median and the mean absolute deviation from it, on either side: symmetrical in the two frames, so no noise makes
-the scale shrink from frame to frame as a regression would, and indifferent to outliers.
+Two frames are compared on the valid pixels of this frame whose brightness is that of the valid place they came from
+(`motion`), by the median and the mean absolute deviation from it, on either side: symmetrical in the two frames, so no
+noise makes the scale shrink from frame to frame as a regression would, and indifferent to outliers.
 
 Two-pass: all frames of a scene at once, by least squares on log s and then on b, with a weak pull to 1 and 0.
 Causal: the same from the frames seen so far, for live pictures and clips that have no end.
@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solveh_banded
 
-from ..maps.resample import resize
-from .motion import CHANGED, Motion, warp
+from .motion import Motion, seen_in_both
 
 # What a moving camera does to the depth of the points it follows from a frame to the next; only more than that is
 # another range. In filmed synthetic rooms: up to 4 % of spread and 0.02 of centre with shared noise, 18 % and 0.05 with
@@ -54,15 +53,21 @@ class Comparison:
         return float(np.log(self.spread_before / self.spread))
 
 
-def compare(values: np.ndarray, before: np.ndarray, motion: Motion) -> Comparison | None:
-    """Compare two frames' maps, float32 H×W; None where they have too little in common."""
-    height, width = motion.difference.shape
-    small = resize(values, height, width)
-    warped, inside = warp(resize(before, height, width), motion.flow)
-    common = inside & (motion.difference < CHANGED)
-    if common.mean() < _ENOUGH:
+def compare(
+    values: np.ndarray,
+    before: np.ndarray,
+    motion: Motion,
+    valid: np.ndarray | None = None,
+    valid_before: np.ndarray | None = None,
+) -> Comparison | None:
+    """Compare two frames' maps, float32 H×W, where both are valid, bool H×W (None: all of it).
+
+    None where they have too little in common.
+    """
+    seen, seen_before = seen_in_both(values, before, motion, valid, valid_before)
+    if seen.size < _ENOUGH * motion.difference.size:
         return None
-    now, then = small[common].astype(np.float64), warped[common].astype(np.float64)
+    now, then = seen.astype(np.float64), seen_before.astype(np.float64)
     centre, centre_before = float(np.median(now)), float(np.median(then))
     spread, spread_before = float(np.abs(now - centre).mean()), float(np.abs(then - centre_before).mean())
     if min(spread, spread_before) < _FLAT:

@@ -1,0 +1,108 @@
+"""Clips with transparent pixels: their range, flicker, smoothing, previews and videos go by what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from lotus_core.batch.assembling import assemble
+from lotus_core.batch.clips import raw_path
+from lotus_core.batch.items import Item
+from lotus_core.batch.motion import Motion
+from lotus_core.batch.reading import Stamp
+from lotus_core.batch.settings import RangeKind, Settings
+from lotus_core.batch.smoothing import Smoother
+from lotus_core.maps import Depth
+from lotus_core.maps.depth import Space
+
+HEIGHT, WIDTH, COUNT = 36, 64, 12
+LEFT = 48  # columns of the background
+SCENE = np.tile(np.linspace(0.3, 0.7, WIDTH - LEFT, dtype=np.float32), (HEIGHT, 1))
+
+
+def still(height: int, width: int) -> Motion:
+    return Motion(np.zeros((height, width, 2), np.float32), np.zeros((height, width), np.float32))
+
+
+def written(frames: Sequence[Depth], settings: Settings, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The files of a clip whose raw depth this is and whose picture stands still, and its facts."""
+    raw = folder / "raw"
+    raw.mkdir(parents=True)
+    for index, frame in enumerate(frames):
+        frame.save(raw_path(raw, "depth", index))
+        motion = still(*frame.values.shape)
+        np.savez(raw / f"motion.{index:06d}.npz", flow=motion.flow, difference=motion.difference)
+    item = Item("clip.####.png", "sequence", (), "clip", tuple(range(1, len(frames) + 1)))
+    begins = [index == 0 for index in range(len(frames))]
+    facts: dict[str, Any] = {"maps": {"depth": {}}}
+    finished = assemble(item, Stamp.missing(), facts, begins, Fraction(24), settings, raw, folder / "staging")
+    return folder / "staging" / finished.staging, finished.facts
+
+
+def jumping(matte: bool) -> list[Depth]:
+    """Maps of one scene, each with a range of its own; before a transparent background of 75 % or cropped to it."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(COUNT):
+        values = SCENE * rng.normal(1, 0.08) + np.float32(rng.normal(0, 0.05))
+        values = np.pad(values.astype(np.float32), ((0, 0), (LEFT if matte else 0, 0)))
+        frames.append(Depth(values, "disparity", values > 0 if matte else None))
+    return frames
+
+
+@pytest.mark.parametrize("kind", ["two-pass", "causal"])
+def test_a_transparent_background_does_not_pin_the_range(kind: RangeKind, tmp_path: Path) -> None:
+    settings = Settings(range=kind, smooth=0, format="exr", previews=False)
+    _, cropped = written(jumping(matte=False), settings, tmp_path / "cropped")
+    _, matted = written(jumping(matte=True), settings, tmp_path / "matted")
+    assert cropped["flicker"]["written"] < 0.5 * cropped["flicker"]["raw"]
+    for stage in ("raw", "written"):
+        assert matted["flicker"][stage] == pytest.approx(cropped["flicker"][stage], rel=1e-4)
+    assert np.allclose(matted["range"], cropped["range"], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["two-pass", "causal"])
+def test_a_frame_that_is_all_transparent_disturbs_no_other(kind: RangeKind, tmp_path: Path) -> None:
+    values = np.pad(SCENE, ((0, 0), (LEFT, 0)))
+    frames = [Depth(values, "disparity", values > 0) for _ in range(5)]
+    frames[2] = Depth(values, "disparity", np.zeros(values.shape, bool))
+    folder, facts = written(frames, Settings(range=kind, format="exr", previews=False), tmp_path)
+    assert facts["range"] == [[1, 0]] * 5
+    assert facts["flicker"] == {"raw": 0, "written": 0}
+    for path, frame in zip(sorted(folder.rglob("*.exr")), frames, strict=True):
+        found = Depth.load(path)
+        assert np.array_equal(found.mask, frame.mask)
+        assert np.abs(found.values - frame.values).max() < 1e-6
+
+
+def test_smoothing_takes_nothing_from_pixels_that_were_transparent() -> None:
+    first = np.full((HEIGHT, WIDTH), 0.1, np.float32)
+    first[:, :20] = 0  # transparent
+    moving = Motion(np.full((HEIGHT, WIDTH, 2), (0.5, 0), np.float32), np.zeros((HEIGHT, WIDTH), np.float32))
+    smoother = Smoother(0.8)
+    smoother.next(first, None, first > 0)
+    now = np.full((HEIGHT, WIDTH), 0.15, np.float32)
+    out = smoother.next(now, moving, None)
+    assert np.array_equal(out[:, :20], now[:, :20])  # column 19 comes half from each side
+    assert np.abs(out[:, 20:-1] - 0.11).max() < 0.006
+
+
+@pytest.mark.parametrize(("space", "far"), [("disparity", 0), ("depth", 65535)])
+def test_transparent_pixels_are_far_in_videos_and_black_in_previews(space: Space, far: int, tmp_path: Path) -> None:
+    values = np.pad(SCENE, ((0, 0), (LEFT, 0)))
+    frames = [Depth(values, space, values > 0) for _ in range(3)]
+    folder, _ = written(frames, Settings(video="ffv1"), tmp_path)
+    with av.open(str(folder / "clip_depth.mkv")) as container:
+        codes = np.stack([frame.to_ndarray(format="gray16le") for frame in container.decode(video=0)])
+    assert (codes[:, :, :LEFT] == far).all()
+    assert np.abs(codes[:, :, LEFT:].astype(np.float32) / 65535 - SCENE).max() < 1e-5
+    with av.open(str(folder / "clip_depth_preview.mp4")) as container:
+        colours = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    assert colours[:, :, : LEFT - 4].max() < 12  # H.264 is not lossless
+    assert colours[:, :, LEFT + 4 :].max(axis=3).min() > 100
