@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import LotusError
+from .exif import focal_35mm
 from .srgb import to_srgb
 
 MAX_PIXELS = 80_000_000  # 10,000 × 8,000; as float32 RGB that is 0.96 GB
@@ -25,7 +25,6 @@ NEUTRAL_GREY = (0.5, 0.5, 0.5)
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "PSD", "DDS", "ICO")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 OPENEXR_MAGIC = b"\x76\x2f\x31\x01"
-_UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # EXIF FocalPlaneResolutionUnit: inch, cm, mm, µm
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def _from_pil(image: Image.Image, name: str, what: str, background: tuple[float,
     try:
         image.seek(0)
         image.load()
-        focal = _focal_35mm(image)
+        focal = focal_35mm(image)
         # A copy, so that a host's own image stays as it is.
         image = _upright(image)
         colour = _pixels(image)
@@ -145,25 +144,6 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # an EXIF block that cannot be parsed says nothing about the orientation
         return image
-
-
-def _focal_35mm(image: Image.Image) -> float | None:
-    """As the camera wrote it, else from the focal length and the size of the sensor that its pixels per inch give."""
-    try:
-        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
-        focal = float(exif.get(ExifTags.Base.FocalLengthIn35mmFilm, 0))
-        if focal == 0:
-            pitch = _UNIT_MM[int(exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2))]
-            across = float(exif.get(ExifTags.Base.ExifImageWidth, image.width))
-            down = float(exif.get(ExifTags.Base.ExifImageHeight, image.height))
-            sensor = pitch * math.hypot(
-                across / float(exif[ExifTags.Base.FocalPlaneXResolution]),
-                down / float(exif[ExifTags.Base.FocalPlaneYResolution]),
-            )
-            focal = float(exif[ExifTags.Base.FocalLength]) * math.hypot(36, 24) / sensor
-    except Exception:  # EXIF is free-form; a focal length that cannot be read is one that is not there
-        return None
-    return focal if focal > 0 and np.isfinite(focal) else None
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -143,25 +143,6 @@ def test_photos_stand_upright_in_all_eight_exif_orientations(tmp_path: Path, ori
     assert_close(saved(tmp_path, "a.png", Image.fromarray(np.ascontiguousarray(store)), exif=exif), PIXELS / 255)
 
 
-def test_focal_length_comes_from_exif(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif.get_ifd(0x8769)[0xA405] = 28
-    assert saved(tmp_path, "a.jpg", Image.fromarray(PIXELS), exif=exif).focal_35mm == 28
-    exif.get_ifd(0x8769)[0xA405] = 0  # how cameras write "unknown"
-    assert saved(tmp_path, "b.jpg", Image.fromarray(PIXELS), exif=exif).focal_35mm is None
-    assert saved(tmp_path, "c.jpg", Image.fromarray(PIXELS), exif=b"Exif\0\0II*\0garbage").focal_35mm is None
-
-
-def test_focal_length_comes_from_the_sensor_where_the_equivalent_is_missing(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    tags = exif.get_ifd(0x8769)
-    # What a Canon EOS 5D writes: 4368×2912 pixels at 3086.9 per inch are 35.9×24.0 mm.
-    tags.update({0x920A: 50.0, 0xA002: 4368, 0xA003: 2912, 0xA20E: 3086.926, 0xA20F: 3086.926, 0xA210: 2})
-    assert saved(tmp_path, "a.jpg", Image.fromarray(PIXELS), exif=exif).focal_35mm == pytest.approx(50.08, abs=0.02)
-    tags[0xA20E] = 0
-    assert saved(tmp_path, "b.jpg", Image.fromarray(PIXELS), exif=exif).focal_35mm is None
-
-
 def test_of_an_animation_the_first_picture_is_taken(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.full((20, 30, 3), grey, np.uint8)) for grey in (255, 0, 128)]
     for name in ("a.gif", "a.webp", "a.tif"):
