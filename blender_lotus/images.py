@@ -19,6 +19,7 @@ from .names import KINDS as KINDS
 from .sequences import as_data
 
 _SRGB_LINEAR_END = 0.0031308  # IEC 61966-2-1
+_BRIGHTEST = 65504.0  # of half floats
 
 
 def pixels_of(image: bpy.types.Image) -> np.ndarray:
@@ -53,6 +54,8 @@ def photo_pixels(image: bpy.types.Image) -> np.ndarray:
     space when it loads them, and multiplies them by alpha: both are undone here.
     """
     values = pixels_of(image)
+    if image.is_float:  # infinities become NaN, which is black, where matrices multiply them by 0
+        values = np.nan_to_num(values, nan=0, posinf=_BRIGHTEST, neginf=0)
     if values.shape[2] == 2:
         values = values[..., :1]
     if values.shape[2] == 1:

@@ -86,6 +86,18 @@ def test_rendered_pixels_are_encoded(bpy: Any) -> None:
     assert np.abs(found[0, 0].astype(int) - [128, 255, 0]).max() <= 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("space", ["", "Non-Color"])
+def test_light_without_bounds_is_white_and_not_black(bpy: Any, tmp_path: Path, space: str) -> None:
+    """Renders and merged exposures hold infinities where the sun is, and NaN where a division failed."""
+    inf, nan = np.inf, np.nan
+    colours = np.float32([[inf, inf, inf], [inf, 0.2, 0.2], [1e38, 0.2, -inf], [0.2, nan, 0.2]])
+    write_exr(tmp_path / "sun.exr", {name: colours[None, :, i] for i, name in enumerate("RGB")}, {})
+    dim = 51 if space else 124  # 0.2 as it is, and as sRGB
+    expected = [[255, 255, 255], [255, dim, dim], [255, dim, 0], [dim, 0, dim]]
+    assert np.abs(seen(bpy, tmp_path / "sun.exr", space)[0] - expected).max() <= 1
+
+
 def test_the_working_space_of_the_blend_changes_nothing(bpy: Any, tmp_path: Path) -> None:
     if bpy.app.version < (5, 0, 0):
         pytest.skip("the working space can be chosen from 5.0 on")
