@@ -27,7 +27,7 @@ class LOTUS_OT_relief(PhotoOperator, bpy.types.Operator):
     )
     strength: FloatProperty(
         name="Height",
-        description="How far the nearest point rises above the farthest one",
+        description="How far the near end of the depth's range rises above the far end",
         default=0.3,
         soft_min=0.0,
         soft_max=2.0,
@@ -38,7 +38,11 @@ class LOTUS_OT_relief(PhotoOperator, bpy.types.Operator):
         name="Solid", description="Close the relief with walls and a flat back, for printing", default=False
     )
     base: FloatProperty(
-        name="Base", description="Thickness below the farthest point", default=0.1, min=1e-4, subtype="DISTANCE"
+        name="Base",
+        description="Thickness below the far end of the depth's range",
+        default=0.1,
+        min=1e-4,
+        subtype="DISTANCE",
     )
     upright: BoolProperty(
         name="Upright", description="Stand like a picture on a wall, instead of lying on the floor", default=True

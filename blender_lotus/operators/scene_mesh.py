@@ -25,7 +25,7 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
 
     far: FloatProperty(
         name="Depth range",
-        description="Distance of the farthest point, the nearest being 1: choose what looks right",
+        description="Distance of the far end of the depth's range, the near end being at 1: choose what looks right",
         default=10.0,
         min=1.05,
         soft_max=100.0,
@@ -90,7 +90,10 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
         name="Material", items=materials.SHADINGS, description="How the photo is shaded", default="EMISSION"
     )
     scale: FloatProperty(
-        name="Scale", description="Size of the scene: the distance of the nearest point", default=1.0, min=1e-3
+        name="Scale",
+        description="Size of the scene: the distance of the near end of the depth's range",
+        default=1.0,
+        min=1e-3,
     )
     match_render: BoolProperty(
         name="Match the render",

@@ -61,6 +61,15 @@ def test_the_distances_are_those_of_the_depth_map(bpy: Any) -> None:
     np.testing.assert_allclose(world @ forward, 2 * depth.to_z(1, 6).ravel(), rtol=1e-5)
 
 
+def test_depth_range_and_scale_place_the_ends_of_the_range_and_not_the_points(bpy: Any) -> None:
+    """Of a map from 0.25 to 0.75: 1 / (0.75 · 1/5 + 0.25 · 1) = 2.5 at its far side, 1.25 at its near side."""
+    photo = add_photo(bpy, checks(48, 64))
+    put(photo, "depth", Depth(np.tile(np.linspace(0.25, 0.75, 64, dtype=np.float32), (48, 1)), "disparity"))
+    obj, _ = build(bpy, use_cut=False, refine=False, far=5.0, scale=3.0)
+    away = -positions(obj.data)[:, 2] * obj.scale[2]
+    np.testing.assert_allclose([away.min(), away.max()], [3 * 1.25, 3 * 2.5], rtol=1e-5)
+
+
 def test_texture_coordinates_are_pixel_centres(bpy: Any) -> None:
     photo = add_photo(bpy, checks(20, 30))
     put(photo, "depth", Depth(hills(20, 30), "disparity"))
