@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 
+from lotus_core.checkpoints.diffusers_layout import INFO
 from lotus_core.checkpoints.header import read_header
 from lotus_core.checkpoints.registry import embedded
 from lotus_core.errors import LotusError
+from lotus_core.files import json_or_nothing
 from lotus_core.model_info import RELEASED_RESOLUTION
 
 from .properties import LotusSettings
@@ -36,11 +39,14 @@ def fast_resolution(settings: LotusSettings) -> int:
 
 
 def _own_resolution(model: str) -> int:
-    """What a model was trained to see, as its file says; that of the released ones where no file here says it."""
+    """What a model was trained to see, as its file or folder says; that of the released ones where neither is here."""
     path = embedded().get(model, Path(bpy.path.abspath(model)))
-    if path.suffix == ".safetensors" and path.is_file():
-        try:
-            return int(read_header(path).metadata.get("resolution", RELEASED_RESOLUTION))
-        except (LotusError, ValueError):
-            pass  # the backend says what is wrong with it
-    return RELEASED_RESOLUTION
+    try:
+        words: dict[str, Any] = {}
+        if path.is_dir():
+            words = json_or_nothing(path / INFO)
+        elif path.suffix == ".safetensors" and path.is_file():
+            words = read_header(path).metadata
+        return int(words.get("resolution", RELEASED_RESOLUTION))
+    except (LotusError, TypeError, ValueError):  # the backend says what is wrong with it
+        return RELEASED_RESOLUTION

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lotus_core.checkpoints.convert import convert
 from lotus_core.checkpoints.registry import embedded
 
 from .driving import begin, drive, enabled, preferences, settings
@@ -28,6 +29,20 @@ def test_fast_sees_half_of_what_the_model_was_trained_for(bpy: Any, tmp_path: Pa
     assert fast(chosen) == 384
     chosen.depth_model = str(embedded()["lotus-tiny-depth-d"])
     assert fast(chosen) == 128
+
+
+def test_fast_knows_what_a_folder_of_weights_was_trained_for(bpy: Any, tmp_path: Path) -> None:
+    fast, chosen = part("resolution").fast_resolution, settings(bpy, depth_model=str(tmp_path))
+    for words, expected in (('{"resolution": 256}', 128), ('{"resolution": "?"}', 384), ("{}", 384), ("[", 384)):
+        (tmp_path / "lotus.json").write_text(words)
+        assert fast(chosen) == expected, words
+    (tmp_path / "lotus.json").unlink()
+    assert fast(chosen) == 384
+
+
+def test_fast_sees_half_of_what_a_converted_model_was_trained_for(bpy: Any, tmp_path: Path) -> None:
+    convert(str(embedded()["lotus-tiny-depth-d"]), tmp_path / "folder")
+    assert part("resolution").fast_resolution(settings(bpy, depth_model=str(tmp_path / "folder"))) == 128
 
 
 def test_scripts_predict_from_a_photo_that_the_panel_does_not_show(bpy: Any) -> None:
