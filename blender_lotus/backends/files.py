@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +75,6 @@ class FilesBackend:
         stored = self._stored(path)
         if word not in stored.words and word not in hints:
             hints = {**self._hint_beside(path, kind), **hints}
-        if kind == "normal" and word not in stored.words and _is_texture(stored.values):
-            stored = replace(stored, coded=True)
         return TYPES[kind].from_stored(stored, path, **hints)
 
     def check(self) -> Task:
@@ -134,12 +131,3 @@ def _alpha_words(pixels: np.ndarray) -> dict[str, str]:
     """Which of H×W×C pixels are valid, as a word: those that are opaque, as in the images of our own maps."""
     opaque = pixels[..., 3] > 0.5 if pixels.shape[2] == 4 else np.ones(pixels.shape[:2], bool)
     return mask_to_words(opaque) if opaque.any() and not opaque.all() else {}
-
-
-def _is_texture(values: np.ndarray) -> bool:
-    """Whether values H×W×3 are unit vectors coded as 0.5 n + 0.5, as normal textures are in EXR files too."""
-    if values.ndim != 3 or values.min() < 0:
-        return False
-    # Vectors that all point into the positive octant have no negative number either, but the length 1 as they are.
-    as_vectors, decoded = (np.abs(np.linalg.norm(array, axis=2) - 1) for array in (values, 2 * values - 1))
-    return float(np.median(decoded)) <= float(np.median(as_vectors))

@@ -16,6 +16,7 @@ from PIL import Image
 from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
 from lotus_core.maps.colormap import NAMES, colorize
+from lotus_core.maps.exr import write_exr
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
 UNIT_FLOAT = st.floats(0, 1, width=32)
@@ -138,6 +139,28 @@ def test_a_file_that_does_not_say_its_convention_needs_an_argument(tmp_path: Pat
     with pytest.raises(LotusError, match="does not say how its normals point"):
         Normals.load(tmp_path / "n.npy")
     assert Normals.load(tmp_path / "n.npy", "opengl").values[0, 0, 0] == pytest.approx(3**-0.5)
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".npy"])
+@pytest.mark.parametrize("what", ["any way", "into the positive octant", "mostly holes"])
+def test_float_normals_without_words_are_vectors_or_a_texture(tmp_path: Path, suffix: str, what: str) -> None:
+    """Blender, Substance and others bake 0.5 n + 0.5 into float files too; renderers' passes hold the vectors."""
+    vectors = np.random.default_rng(0).normal(size=(20, 30, 3)) + np.array([0, 0, 1])
+    if what == "into the positive octant":
+        vectors = np.abs(vectors)
+    normals = Normals.from_vectors(vectors, "opengl")
+    known = np.ones((20, 30), bool)
+    if what == "mostly holes":
+        known[5:] = False
+    for name, stored in (("vectors", normals.values), ("texture", 0.5 * normals.values + 0.5)):
+        path = tmp_path / f"{name}{suffix}"
+        stored = np.where(known[..., None], stored, 0).astype(np.float32)
+        if suffix == ".npy":
+            np.save(path, stored)
+        else:
+            write_exr(path, dict(zip("RGB", np.moveaxis(stored, 2, 0), strict=True)), {})
+        found = Normals.load(path, "opengl")
+        assert found.angle_to(normals)[known].max() < 0.001, name
 
 
 def test_a_map_that_a_compositor_cropped_keeps_its_size_and_place(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ class Normals:
     def load(cls, path: str | os.PathLike[str], convention: Convention | None = None) -> Normals:
         """Read a .png (0.5 n + 0.5), .exr or .npy normal map. `convention` is needed for files that do not say it.
 
+        Float files that do not say it are from other programs, and hold vectors or 0.5 n + 0.5: what has the length 1.
+
         Raises LotusError: no convention known, one that contradicts the file, a grey image.
         """
         return cls.from_stored(storage.read_map(path), path, convention)
@@ -112,8 +114,9 @@ class Normals:
             raise LotusError(f"{path} holds {said} normals, not {convention}; leave out the convention.")
         if stored.values.ndim != 3 or stored.values.shape[2] != 3:
             raise LotusError(f"{path} is not a normal map: it needs three channels.")
-        vectors = stored.values * 2 - 1 if stored.coded else stored.values
-        values = normalize(vectors) if stored.coded or said is None else vectors
+        coded = stored.coded or (said is None and _is_texture(stored.values))
+        vectors = stored.values * 2 - 1 if coded else stored.values
+        values = normalize(vectors) if coded or said is None else vectors
         return cls(values, said or convention)  # type: ignore[arg-type]
 
 
@@ -123,6 +126,16 @@ def normalize(vectors: np.ndarray) -> np.ndarray:
         length = np.sqrt(np.einsum("...c,...c->...", vectors, vectors))[..., None]
     good = np.isfinite(length) & (length > 1e-3)
     return np.where(good, vectors / np.where(good, length, 1), 0).astype(np.float32)
+
+
+def _is_texture(values: np.ndarray) -> bool:
+    """Whether values H×W×3 are unit vectors coded as 0.5 n + 0.5, as programs bake them into float files too."""
+    known = values[np.isfinite(values).all(axis=2) & values.any(axis=2)]  # holes are black in either
+    if known.size == 0 or known.min() < 0:
+        return False
+    # Vectors that all point into the positive octant have no negative number either, but the length 1 as they are.
+    as_vectors, decoded = (np.abs(np.linalg.norm(array, axis=1) - 1) for array in (known, 2 * known - 1))
+    return float(np.median(decoded)) <= float(np.median(as_vectors))
 
 
 def check_convention(convention: str) -> None:
