@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ..errors import LotusError
+from ..files import json_or_nothing
 
 Kind = Literal["still", "sequence", "video", "latents", "samples"]
 
@@ -21,6 +23,7 @@ VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mxf", ".m
                     ".m2ts", ".ogv"})  # fmt: skip
 SHORTEST_SEQUENCE = 3  # files `name.0001.exr`, `name.0002.exr`, … in a folder; fewer are stills
 _NUMBERED = re.compile(r"^(?P<name>.+)\.(?P<number>\d{3,})$")  # a stem as renderers and editors write it: shot.1001
+_JOURNALS = ".lotus-batch/journal*.jsonl"  # of `manifest.Record`, in the destination
 _PATTERN = re.compile(r"#+|%0?(\d*)d")
 
 
@@ -68,10 +71,10 @@ def id_of(key: str) -> str:
 def find_items(source: str, destination: Path, sequences: bool = True) -> tuple[list[Item], int]:
     """The items of a folder (with all below it), a glob, a frame pattern (`shot.####.exr`, `shot.%04d.exr`) or a file.
 
-    Returns them ordered by key, and how many files were passed over because of their suffix. Hidden files and folders,
-    and all in `destination`, are passed over silently. `sequences`: group numbered files of a folder into sequences.
+    Returns them ordered by key, and how many files were passed over because of their suffix. What `_passed_over` tells
+    is passed over silently. `sequences`: group numbered files of a folder into sequences.
 
-    Raises LotusError where there is nothing to work on.
+    Raises LotusError where there is nothing to work on, or a result would take the place of one of the pictures.
     """
     path = Path(source).expanduser()
     try:
@@ -91,37 +94,100 @@ def find_items(source: str, destination: Path, sequences: bool = True) -> tuple[
     known = [file for file in found if file.suffix.lower() in STILLS | VIDEOS]
     if not known:
         raise LotusError(f"{source} holds no pictures or videos: JPEG, PNG, TIFF, EXR, HDR, MP4, MOV, MKV and others.")
-    return _named(_grouped(root, known, sequences)), len(found) - len(known)
+    items = _named(_grouped(root, known, sequences))
+    _check_places(items, destination)
+    return items, len(found) - len(known)
+
+
+def _passed_over(root: Path, destination: Path) -> Callable[[Path], bool]:
+    """Tells of a file or folder below `root` whether it is never a source.
+
+    That is what is hidden, all in a destination below `root`, and of any other, as where the results go in among the
+    pictures, what runs into it have written.
+    """
+    real = _Real()
+    here, there = root.resolve(), destination.resolve()
+    whole = there if here in there.parents else None
+    results = {real(there / file) for file in _listed(there)}
+
+    def passed(path: Path) -> bool:
+        if any(part.startswith(".") and part != ".." for part in path.relative_to(root).parts):
+            return True
+        place = real(path)
+        return place in results or (whole is not None and place.is_relative_to(whole))
+
+    return passed
+
+
+class _Real:
+    """Paths without symbolic links on the way to them. Resolving is slow: once for each folder."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, Path] = {}
+
+    def __call__(self, path: Path) -> Path:
+        folder = self._folders.get(path.parent)
+        if folder is None:
+            folder = self._folders[path.parent] = path.parent.resolve()
+        return folder / path.name
+
+
+def _listed(destination: Path) -> set[str]:
+    """The files of all runs into `destination` so far, relative to it. The manifest lacks those of a killed run."""
+    from .manifest import MANIFEST
+
+    listed = {MANIFEST}
+    items = json_or_nothing(destination / MANIFEST).get("items")
+    for item in items.values() if isinstance(items, dict) else ():
+        listed.update(item["files"])
+    for journal in destination.glob(_JOURNALS):
+        with open(journal, "rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):  # else a run is in the middle of it, or was killed there
+                    listed.update(json.loads(line).get("files", ()))
+    return listed
+
+
+def _check_places(items: list[Item], destination: Path) -> None:
+    """Raise LotusError where a picture in `destination` has a name that a result of another one may get."""
+    from ..cli.predictors import MAPS
+
+    result = re.compile(rf"(?P<output>.+)_(?:{'|'.join(MAPS)})(?:_preview|\.\d+)?")
+    outputs = {item.output: item.key for item in items}
+    outputs |= {f"{i.output}/{PurePosixPath(i.output).name}": i.key for i in items if i.kind != "still"}
+    real, there = _Real(), destination.resolve()
+    for item in items:
+        for file in map(real, map(Path, item.files)):
+            if not file.is_relative_to(there):
+                continue
+            match = result.fullmatch(file.relative_to(there).with_suffix("").as_posix())
+            if match is not None and (other := outputs.get(match["output"])) is not None:
+                raise LotusError(f"Results of {other} may take the place of {file}: choose another destination.")
 
 
 def _walk(folder: Path, destination: Path) -> Iterator[Path]:
-    skipped = destination.resolve()
+    passed = _passed_over(folder, destination)
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and (Path(place) / name).resolve() != skipped
-        )
-        yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not passed(Path(place) / name))
+        yield from (path for path in (Path(place) / name for name in sorted(files)) if not passed(path))
 
 
 def _glob(pattern: Path, destination: Path) -> tuple[Path, list[Path]]:
-    """The files that match, without hidden ones and those in `destination`, and the folder above all wildcards."""
+    """The folder above all wildcards, and the files that match, without those that are passed over."""
     parts = pattern.parts
     first = next(index for index, part in enumerate(parts) if any(mark in part for mark in "*?["))
     root = Path(*parts[:first]) if first else Path()
     matches = sorted(path for path in root.glob(str(Path(*parts[first:]))) if path.is_file())
     if not matches:
         raise LotusError(f"Nothing matches {pattern}: check it, and quote it so that the shell leaves it alone.")
-    skipped = destination.resolve()
-    ours = {folder for folder in {path.parent for path in matches} if folder.resolve().is_relative_to(skipped)}
-    found = [path for path in matches if path.parent not in ours and not _is_hidden(path.relative_to(root))]
+    passed = _passed_over(root, destination)
+    found = [path for path in matches if not passed(path)]
     if not found:
-        raise LotusError(f"All that {pattern} matches is hidden or lies in {destination}: name another destination.")
+        raise LotusError(
+            f"All that {pattern} matches is hidden, lies in {destination} or was written by a run into it: name other"
+            " pictures, or another destination."
+        )
     return root, found
-
-
-def _is_hidden(path: Path) -> bool:
-    """Whether the file or a folder on the way to it is; `..` is none."""
-    return any(part.startswith(".") and part != ".." for part in path.parts)
 
 
 def _sequence_of_pattern(pattern: Path) -> Item:
