@@ -18,6 +18,7 @@ from lotus_core.batch.motion import Motion
 from lotus_core.batch.reading import Stamp
 from lotus_core.batch.settings import RangeKind, Settings
 from lotus_core.batch.smoothing import Smoother
+from lotus_core.batch.timing import Timing
 from lotus_core.maps import Depth
 from lotus_core.maps.depth import Space
 
@@ -41,7 +42,7 @@ def written(frames: Sequence[Depth], settings: Settings, folder: Path) -> tuple[
     item = Item("clip.####.png", "sequence", (), "clip", tuple(range(1, len(frames) + 1)))
     begins = [index == 0 for index in range(len(frames))]
     facts: dict[str, Any] = {"maps": {"depth": {}}}
-    finished = assemble(item, Stamp.missing(), facts, begins, Fraction(24), settings, raw, folder / "staging")
+    finished = assemble(item, Stamp.missing(), facts, begins, Timing(Fraction(24)), settings, raw, folder / "staging")
     return folder / "staging" / finished.staging, finished.facts
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +24,7 @@ from .reading import Stamp
 from .settings import Settings
 from .sinks import staged
 from .smoothing import Smoother
+from .timing import Timing
 from .video import CODECS, PREVIEW, VideoWriter
 
 AnyMap = Depth | Normals | Uncertainty
@@ -42,7 +42,7 @@ def assemble(
     identity: Stamp,
     facts: dict[str, Any],
     scenes: Sequence[bool],
-    rate: Fraction,
+    timing: Timing,
     settings: Settings,
     folder: Path,
     staging: Path,
@@ -59,7 +59,7 @@ def assemble(
     parent = PurePosixPath(item.output).parent if settings.video else PurePosixPath(item.output)
     with staged(staging) as target:
         with ExitStack() as stack:
-            sink = _ClipSink(item, target, rate, settings, stack)
+            sink = _ClipSink(item, target, timing, settings, stack)
             for index, begins in enumerate(scenes):
                 motion = None if begins else load_motion(folder, index)
                 maps = {name: _LOADERS[name].load(raw_path(folder, name, index)) for name in names}
@@ -157,9 +157,9 @@ def _smoothed(values: AnyMap, smoother: Smoother, motion: Motion | None) -> AnyM
 class _ClipSink:
     """Files of a clip: per map a file for every frame, or a video; and a video to look at."""
 
-    def __init__(self, item: Item, folder: Path, rate: Fraction, settings: Settings, stack: ExitStack) -> None:
+    def __init__(self, item: Item, folder: Path, timing: Timing, settings: Settings, stack: ExitStack) -> None:
         self._stem = PurePosixPath(item.output).name
-        self._folder, self._rate, self._settings, self._stack = folder, rate, settings, stack
+        self._folder, self._timing, self._settings, self._stack = folder, timing, settings, stack
         self._numbers = item.numbers
         largest = max(item.numbers, default=0)
         self._digits = max(4, len(str(largest)))
@@ -180,7 +180,7 @@ class _ClipSink:
 
     def _video(self, name: str, codec: Any, words: dict[str, str]) -> VideoWriter:
         if name not in self._videos:
-            self._videos[name] = self._stack.enter_context(VideoWriter(self._folder / name, codec, self._rate, words))
+            self._videos[name] = self._stack.enter_context(VideoWriter(self._folder / name, codec, self._timing, words))
         return self._videos[name]
 
     def _preview(self, name: str, values: AnyMap) -> np.ndarray:

@@ -30,6 +30,7 @@ from .noise import FreshNoise, MovingNoise
 from .pipeline import Limits, describe_maps
 from .reading import Stamp, stamp
 from .settings import Settings
+from .timing import Timing, exact_rate
 
 if TYPE_CHECKING:
     from ..cli.predictors import Predictors
@@ -61,17 +62,20 @@ def process_clip(
         exposure = clip_exposure(item, settings)
         rate = _rate(item, settings)
         _open_folder(folder, identity)
-        scenes, sizes, maps = _predict_frames(item, predictors, settings, exposure, folder, limits, on_frame)
+        scenes, times, meaning = _predict_frames(item, predictors, settings, exposure, folder, limits, on_frame)
     except Cancelled:
         raise
     except _CannotWrite as error:
         raise LotusError(str(error)) from error
     except LotusError as error:
         return Finished(item.key, identity, reason=str(error))
-    facts: dict[str, Any] = {"kind": item.kind, **sizes, "frames": len(scenes), "fps": str(rate), "maps": maps}
+    facts = {"kind": item.kind, **meaning.sizes, "frames": len(scenes), "fps": str(rate), "maps": meaning.maps}
+    timing = Timing.of(rate, times)
+    if timing.seconds is not None:
+        facts["times"] = timing.seconds
     if exposure is not None:
         facts["exposure_stops"] = exposure
-    finished = assemble(item, identity, facts, scenes, rate, settings, folder, staging)
+    finished = assemble(item, identity, facts, scenes, timing, settings, folder, staging)
     finished.trace = {"seconds": round(time.perf_counter() - start, 3), "worker": os.getpid()}
     return finished
 
@@ -105,7 +109,7 @@ def _rate(item: Item, settings: Settings) -> Fraction:
 
     if item.kind == "video":
         return probe(Path(item.files[0])).rate
-    return Fraction(settings.fps).limit_denominator(1001)
+    return exact_rate(settings.fps)
 
 
 def _predict_frames(
@@ -116,13 +120,14 @@ def _predict_frames(
     folder: Path,
     limits: Limits,
     on_frame: OnFrame | None,
-) -> tuple[list[bool], dict[str, Any], dict[str, Any]]:
-    """Raw maps of every frame into `folder`. Returns which frames begin a scene, the pictures' size and the maps'
-    meaning, all of which is kept in the folder as well."""
+) -> tuple[list[bool], list[Fraction | None], _Meaning]:
+    """Raw maps of every frame into `folder`. Returns which frames begin a scene, when each is shown, and what their
+    maps mean, which is kept in the folder as well."""
     loaded = predictors()
     names = loaded.maps
     total = len(item.files) if item.kind == "sequence" else 0
     scenes: list[bool] = []
+    times: list[Fraction | None] = []
     detector = CutDetector()
     noise = _ClipNoise(loaded, settings)
     meaning = _Meaning(folder)
@@ -136,6 +141,7 @@ def _predict_frames(
         for frame in clip_frames(item, exposure, folder, missing, limits):
             begins = frame.motion is None or (settings.cuts and detector.is_cut(frame.motion))
             scenes.append(begins)
+            times.append(frame.time)
             noise.step(frame, begins)
             if missing(frame.index):
                 assert frame.image is not None
@@ -149,7 +155,7 @@ def _predict_frames(
                 on_frame(item.key, frame.index + 1, total)
         for left in writing:
             left.result()
-    return scenes, meaning.sizes, meaning.maps
+    return scenes, times, meaning
 
 
 def _write_raw(maps: dict[str, Depth | Normals | Uncertainty], folder: Path, index: int) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,17 +28,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClipFrame:
-    """Frame `index` (from 0). image: None where the frame was not wanted. motion: None for the first frame."""
+    """Frame `index` (from 0). image: None where the frame was not wanted. motion: None for the first frame. time: when
+    it is shown, in seconds, None where that is not known, as in an image sequence."""
 
     index: int
     image: LoadedImage | None
     motion: Motion | None
+    time: Fraction | None
 
 
 @dataclass(frozen=True)
 class _Picture:
     image: LoadedImage
     grey: np.ndarray
+    time: Fraction | None
 
 
 def clip_exposure(item: Item, settings: Settings) -> float | None:
@@ -70,8 +74,8 @@ def clip_frames(
 
     def read(index: int, needed: bool) -> _Picture | None:
         if stream is not None:
-            pixels = next(stream, None)
-            return None if pixels is None else _picture(pixels, index, size)
+            frame = next(stream, None)
+            return None if frame is None else _picture(frame.pixels, index, size, frame.time)
         return _picture(_read_still(item.files[index], exposure), index, size) if needed else None
 
     def motion(index: int, now: Future[_Picture | None], before: Future[_Picture | None]) -> Motion:
@@ -105,7 +109,8 @@ def clip_frames(
             found = picture.result()
             if found is None and is_video:
                 return
-            yield ClipFrame(number, found.image if found else None, moved.result() if moved else None)
+            motion_since = moved.result() if moved else None
+            yield ClipFrame(number, found.image if found else None, motion_since, found.time if found else None)
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
         readers.shutdown(wait=True, cancel_futures=True)
@@ -130,12 +135,12 @@ class _Size:
             raise LotusError(f"Frame {index + 1} of {self.name} is {sizes} like the frames before: bring them to one.")
 
 
-def _picture(source: Any, index: int, size: _Size) -> _Picture:
+def _picture(source: Any, index: int, size: _Size, time: Fraction | None = None) -> _Picture:
     from ..images import load_image
 
     image = load_image(source)
     size.check(image.rgb.shape, index)
-    return _Picture(image, small_grey(image.rgb))
+    return _Picture(image, small_grey(image.rgb), time)
 
 
 def _read_still(file: str, exposure: float | None) -> Any:

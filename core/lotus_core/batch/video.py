@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LotusError
+from .timing import CLOCK, Timing
 
 BT601, BT709 = 5, 1  # FFmpeg's numbers of colour matrices (AVColorSpace)
 _UNSPECIFIED = 2
@@ -67,7 +68,7 @@ def open_container(path: Path) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """frames: as the file says, 0 where it does not. rate: frames per second."""
+    """frames: as the file says, 0 where it does not. rate: frames per second, in the mean."""
 
     frames: int
     rate: Fraction
@@ -80,8 +81,17 @@ def probe(path: Path) -> VideoFacts:
         return VideoFacts(int(stream.frames or 0), Fraction(stream.average_rate or stream.guessed_rate or 24))
 
 
-def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames in order, upright, H×W×3 RGB: uint8, or uint16 for more than 8 bits. Raises LotusError."""
+@dataclass(frozen=True)
+class VideoFrame:
+    """pixels: upright, H×W×3 RGB, uint8, or uint16 for more than 8 bits. time: in seconds, None where the file does not
+    say when the frame is shown."""
+
+    pixels: np.ndarray
+    time: Fraction | None
+
+
+def read_frames(path: Path) -> Iterator[VideoFrame]:
+    """The frames in order. Raises LotusError."""
     av = require_av()
     with open_container(path) as container:
         stream = container.streams.video[0]
@@ -90,7 +100,7 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
         try:
             for frame in container.decode(stream):
                 number += 1
-                yield _pixels(frame)
+                yield VideoFrame(_pixels(frame), None if frame.pts is None else frame.pts * frame.time_base)
         except (av.FFmpegError, ValueError) as error:
             raise LotusError(f"{path} is damaged after frame {number} ({error}): export or copy it again.") from None
         if number == 0:
@@ -110,11 +120,13 @@ def _pixels(frame: Any) -> np.ndarray:
 class VideoWriter:
     """Writes one map's frames, values in [0, 1], float H×W or H×W×3 (uint8 RGB for PREVIEW); a context manager.
 
-    The same frames give the same bytes. Raises LotusError where this build of FFmpeg lacks the encoder.
+    They are shown as `timing` says (in Matroska to the millisecond). The same frames give the same bytes. Raises
+    LotusError where this build of FFmpeg lacks the encoder.
     """
 
-    def __init__(self, path: Path, codec: Codec, rate: Fraction, words: Mapping[str, str]) -> None:
-        self._path, self._codec, self._rate, self._words = path, codec, rate, words
+    def __init__(self, path: Path, codec: Codec, timing: Timing, words: Mapping[str, str]) -> None:
+        self._path, self._codec, self._timing, self._words = path, codec, timing, words
+        self._written = 0
         self._container: Any = None
         self._stream: Any = None
 
@@ -133,6 +145,9 @@ class VideoWriter:
         frame.color_range = _FULL_RANGE
         if self._codec.encoded:
             frame = frame.reformat(format=self._codec.encoded, dst_colorspace=BT709, dst_color_range=1)
+        if self._timing.ticks is not None:
+            frame.pts, frame.time_base = self._timing.ticks[self._written], Fraction(1, CLOCK)
+        self._written += 1
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
 
@@ -141,12 +156,16 @@ class VideoWriter:
         codec = self._codec
         try:
             self._container = av.open(str(self._path), "w", options={"fflags": "+bitexact"})
-            self._stream = self._container.add_stream(codec.name, rate=self._rate, options=dict(codec.options))
+            self._stream = self._container.add_stream(codec.name, rate=self._timing.rate, options=dict(codec.options))
         except (av.FFmpegError, ValueError) as error:
             raise LotusError(
                 f"This build of FFmpeg cannot write {codec.name} ({error}): choose another --video."
             ) from None
         self._container.metadata.update(self._words)
+        if self._timing.ticks is not None:
+            self._stream.codec_context.time_base = Fraction(1, CLOCK)
+            # With frames out of order, MP4 adds up the wrong steps and says that the video ends before its last frames.
+            self._stream.codec_context.max_b_frames = 0
         self._stream.height, self._stream.width = pixels.shape[:2]
         self._stream.pix_fmt = codec.encoded or (codec.grey if pixels.ndim == 2 else codec.colour)
         self._stream.codec_context.color_range = 1 if codec.encoded else _FULL_RANGE
