@@ -38,11 +38,12 @@ def save_mesh(
 ) -> None:
     """Write a mesh by suffix, atomically; a mesh without faces is written as points. Only OBJ keeps quads.
 
-    .glb: right-handed, y up; the photo (JPEG, quality 95) and the normal map (PNG, OpenGL tangent space) embedded; a
+    .glb: right-handed, y up; the photo (JPEG, quality 95) and the normal map (PNG, OpenGL tangent space) embedded, or
+    the colours of vertices as 16-bit linear COLOR_0 (glTF 2.0, 3.7.2.1); a rough material that is no metal; a
     camera node with the photo's field of view (at the origin, or at camera_to_world, 4×4); other vertex attributes
-    as `_NAME`. unlit: show the photo without lighting (KHR_materials_unlit); the default does so unless there is a
-    normal map, which only light can show.
-    .ply: colour, normal, UV (s, t) and every scalar attribute per vertex.
+    as `_NAME`. unlit: show photo or colours without lighting (KHR_materials_unlit); the default does so unless there is
+    a normal map, which only light can show.
+    .ply: sRGB colour, normal, UV (s, t) and every scalar attribute per vertex.
     .obj: with `<stem>.mtl` and `<stem>.texture.png` beside it.
 
     texture: uint8 H×W×3, used with `mesh.uvs`. normal_map: uint8 H×W×3. Raises LotusError.
@@ -105,33 +106,28 @@ def _glb(
 
     _check_glb_size(mesh)
     points = len(mesh.faces) == 0
-    if points:
-        # As a mesh, because trimesh's point clouds have no normals; `finish` makes points of the corners.
-        geometry: Any = _trimesh(
-            replace(mesh, faces=np.resize(np.arange(len(mesh.vertices)), (-(-len(mesh.vertices) // 3), 3)))
-        )
-        colours = _vertex_colours(mesh, texture)
-        if colours is not None:
-            geometry.visual = trimesh.visual.ColorVisuals(geometry, vertex_colors=colours)
-        geometry.vertex_attributes.update(_scalars(mesh))
-    elif mesh.uvs is None:
-        geometry = _trimesh(mesh)
-        colours = mesh.attributes.get("color")
-        if colours is not None:
-            geometry.visual = trimesh.visual.ColorVisuals(geometry, vertex_colors=colours)
-    else:
-        material = trimesh.visual.material.PBRMaterial(
-            name="photo",
-            baseColorTexture=None if texture is None else _Jpeg(texture),
-            normalTexture=None if normal_map is None else Image.fromarray(normal_map),
-            metallicFactor=0.0,
-            roughnessFactor=1.0,
-            doubleSided=True,
-        )
-        geometry = _trimesh(mesh, trimesh.visual.TextureVisuals(uv=mesh.uvs, material=material))
-        geometry.vertex_attributes.update(_scalars(mesh))
-        if normal_map is not None:
-            geometry.vertex_attributes["TANGENT"] = vertex_tangents(mesh)
+    colours = _vertex_colours(mesh, texture) if points or mesh.uvs is None else None
+    textured = not points and mesh.uvs is not None
+    shown = colours is not None or (textured and texture is not None)
+    material = trimesh.visual.material.PBRMaterial(
+        name="photo" if shown else "surface",
+        baseColorTexture=_Jpeg(texture) if textured and texture is not None else None,
+        normalTexture=Image.fromarray(normal_map) if textured and normal_map is not None else None,
+        metallicFactor=0.0,  # 1, a mirror, where there is no material
+        roughnessFactor=1.0,
+        doubleSided=True,
+    )
+    # Points as a mesh, because trimesh's point clouds have no normals; `finish` makes points of the corners.
+    corners = np.resize(np.arange(len(mesh.vertices)), (-(-len(mesh.vertices) // 3), 3))
+    geometry = _trimesh(
+        replace(mesh, faces=corners) if points else mesh,
+        trimesh.visual.TextureVisuals(uv=mesh.uvs if textured else None, material=material),
+    )
+    geometry.vertex_attributes.update(_scalars(mesh))
+    if colours is not None:
+        geometry.vertex_attributes["COLOR_0"] = _linear(colours)
+    if textured and normal_map is not None:
+        geometry.vertex_attributes["TANGENT"] = vertex_tangents(mesh)
     scene = trimesh.Scene({"mesh": geometry})
     if camera is not None:
         fov = (camera.horizontal_fov_deg, camera.vertical_fov_deg)
@@ -147,10 +143,13 @@ def _glb(
         for primitive in (each for entry in tree.get("meshes", []) for each in entry["primitives"]):
             if points:
                 primitive["mode"] = 0
-                primitive.pop("material", None)
-            if "_TANGENT" in primitive["attributes"]:  # trimesh takes it for an attribute of our own
-                primitive["attributes"]["TANGENT"] = primitive["attributes"].pop("_TANGENT")
-        if texture is not None and not points and (normal_map is None if unlit is None else unlit):
+            attributes = primitive["attributes"]
+            for name in ("TANGENT", "COLOR_0"):
+                if f"_{name}" in attributes:  # trimesh takes it for an attribute of our own
+                    attributes[name] = attributes.pop(f"_{name}")
+            if "COLOR_0" in attributes:
+                tree["accessors"][attributes["COLOR_0"]]["normalized"] = True
+        if shown and (normal_map is None if unlit is None else unlit):
             tree.setdefault("extensionsUsed", []).append("KHR_materials_unlit")
             for entry in tree.get("materials", []):
                 entry["extensions"] = {"KHR_materials_unlit": {}}
@@ -158,10 +157,20 @@ def _glb(
     return trimesh.exchange.gltf.export_glb(scene, include_normals=mesh.normals is not None, tree_postprocessor=finish)
 
 
+def _linear(colours: np.ndarray) -> np.ndarray:
+    """sRGB, uint8 N×3, as the linear light that glTF wants: uint16 N×4, opaque; 8 bits would band in the dark."""
+    codes = np.arange(256) / 255
+    light = np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
+    opaque = np.full((len(colours), 4), 65535, np.uint16)
+    opaque[:, :3] = np.rint(light * 65535).astype(np.uint16)[colours]
+    return opaque
+
+
 def _check_glb_size(mesh: Mesh) -> None:
     arrays = (mesh.vertices, mesh.normals, mesh.uvs, *_scalars(mesh).values())
     triangles = len(mesh.faces) * (mesh.faces.shape[1] - 2)
     size = sum(array.nbytes for array in arrays if array is not None) + triangles * 3 * 4
+    size += 8 * len(mesh.vertices) if "color" in mesh.attributes else 0
     if size >= _GLB_BYTES:
         raise LotusError(
             f"The mesh is too large for a GLB file, which holds 4 GB ({len(mesh.vertices):,} vertices,"
