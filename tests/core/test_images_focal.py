@@ -27,8 +27,8 @@ def test_focal_length_comes_from_exif(tmp_path: Path) -> None:
     assert focal(tmp_path, "c.jpg", b"Exif\0\0II*\0garbage") is None
 
 
-# Focal length, width, height, pixels per inch of the sensor (of the last two by the sensor's width, 22.5 and 7.3 mm), and
-# the 35 mm equivalent.
+# Focal length, width, height, pixels per inch of the sensor (of the last two by its width, 22.5 and 7.3 mm), and the
+# 35 mm equivalent.
 CAMERAS = {
     "Canon EOS 5D": (50, 4368, 2912, 3086.926, 50.1),
     "Canon EOS 6D": (50, 5472, 3648, 3810.584, 49.3),
