@@ -123,3 +123,25 @@ def test_wildcards_that_the_shell_leaves_alone_are_expanded(
     assert capsys.readouterr().err == "lotus: No file matches *.jpg: check the folder and the ending.\n"
     assert main(["mesh", "*.jpg", "-o", "scene.ply"]) == 2
     assert "No file matches *.jpg" in capsys.readouterr().err
+
+
+def test_a_missing_photo_with_wildcards_in_its_name_does_not_stop_the_others(
+    tmp_path: Path,
+    checkpoints: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        save_photo(Path(name))
+    missing = ["photo[1].png", "gone*.png", "what?.png"]
+    assert main(["predict", "a.png", *missing, "[b].png", "-o", "out", "--model", checkpoints["depth"]]) == 2
+    out, err = capsys.readouterr()
+    assert [line.split(":")[0] for line in out.splitlines()] == ["a.png", "b.png"]
+    assert err.splitlines() == [
+        *(f"lotus: There is no file {name}." for name in missing),
+        "lotus: 3 of 5 images failed; the others were written to out.",
+    ]
+    assert (tmp_path / "out" / "b_depth.png").is_file()
+    assert main(["mesh", "a.png", "photo[1].png", "--poses", "nowhere", "-o", "scene.ply"]) == 2
+    assert "No file matches" not in capsys.readouterr().err

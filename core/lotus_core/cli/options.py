@@ -96,7 +96,8 @@ def between(low: float, high: float) -> Callable[[str], float]:
 def expand_wildcards(images: list[str]) -> list[str]:
     """Names with `*`, `?` or `[…]` become the files that they match, sorted: cmd and PowerShell leave that to programs.
 
-    What is the name of a file, whatever is in it, stays. Raises LotusError where nothing matches.
+    What is the name of a file, whatever is in it, stays, and among several so does what matches nothing: loading it
+    then is one failure of some. Raises LotusError where the only one matches nothing.
     """
     from glob import glob
     from pathlib import Path
@@ -107,9 +108,9 @@ def expand_wildcards(images: list[str]) -> list[str]:
             found.append(image)
             continue
         matches = sorted(match for match in glob(image, recursive=True) if Path(match).is_file())
-        if not matches:
+        if not matches and len(images) == 1:
             raise LotusError(f"No file matches {image}: check the folder and the ending.")
-        found += matches
+        found += matches or [image]
     return found
 
 
