@@ -169,6 +169,9 @@ def test_the_record_keeps_what_earlier_commands_wrote(tmp_path: Path, photo: str
     }
     assert third["maps"]["depth.png"] == {key: value for key, value in depth.items() if key != "preview"}
     assert third["maps"]["normal"] == {**second["maps"]["normal"], "seed": 0, "command": second["command"]}
+    older = {key: value for key, value in third.items() if key != "notes"}  # versions before did not write them
+    (out / "photo.json").write_text(json.dumps(older))
+    assert predicted("depth", "--format", "exr", "--seed", "3")["maps"]["normal"] == third["maps"]["normal"]
     (out / "photo_normal.png").unlink()
     last = predicted("depth", "--seed", "4")  # the PNG anew; of the normals nothing is left
     assert {name: entry.get("seed") for name, entry in last["maps"].items()} == {"depth": None, "depth.exr": 3}

@@ -53,7 +53,8 @@ def with_earlier_maps(record: dict[str, Any], path: Path, written: Collection[st
     """
     earlier = json_or_nothing(path)
     entries = earlier.get("maps")
-    then = {key: earlier.get(key) for key, value in record.items() if key != "maps" and earlier.get(key) != value}
+    said = record.keys() & earlier.keys() - {"maps"}  # records of earlier versions lack some
+    then = {key: earlier[key] for key in record if key in said and earlier[key] != record[key]}
     maps = dict(record["maps"])
     for name, entry in entries.items() if isinstance(entries, dict) else ():
         file = entry.get("file") if isinstance(entry, dict) else None
