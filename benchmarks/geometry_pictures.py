@@ -124,13 +124,15 @@ def maps() -> Panels:
     options = SceneOptions(far=4.0, cut=0.08, target_faces=20_000)
     scene = build_scene(depth, photo, predicted["normal"], None, options)
     with tempfile.TemporaryDirectory() as folder:
-        found = {path.name.split(".")[1]: read_map(path).values for path in scene.save_maps(folder, "photo")}
+        paths = {path.name.split(".")[1]: path for path in scene.save_maps(folder, "photo")}
+        normals = {name: Normals.load(paths.pop(name)) for name in ("normal", "tangent")}
+        found = {name: read_map(path).values for name, path in paths.items()}
     near_white = np.where(found["distance"] > 0, 1 - (found["distance"] - 1) / (options.far - 1), 0)
     return [
         ("the mesh", scene.preview(PANEL)),
         ("distance", grey(near_white)),
-        ("normal", Normals(found["normal"], "opengl").preview("opengl")),
-        ("tangent", Normals(found["tangent"], "opengl").preview("opengl")),
+        ("normal", normals["normal"].preview("opengl")),
+        ("tangent", normals["tangent"].preview("opengl")),
         ("curvature", grey(0.5 + 0.5 * found["curvature"])),
         ("occlusion", grey(found["occlusion"])),
     ]

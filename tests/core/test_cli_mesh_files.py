@@ -54,7 +54,8 @@ def test_a_mesh_beside_its_photo_leaves_the_photo_alone(
         ("a.ply", "a.ply", []),
         ("a.preview.png", "a.glb", ["--preview"]),
         ("a.distance.exr", "a.glb", ["--maps", "opengl"]),
-        ("a.tangent.exr", "a.glb", ["--maps", "directx"]),
+        ("a.normal.png", "a.glb", ["--maps", "opengl"]),
+        ("a.tangent.png", "a.glb", ["--maps", "directx"]),
         ("a.scene.json", "a.glb", []),
     ],
 )

@@ -7,13 +7,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import OpenEXR
-import pytest
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_core.geometry import Camera, Mesh, Surface, grid_mesh, point_cloud, save_mesh
-from lotus_core.geometry.surface_maps import save_surface_maps
+from lotus_core.geometry.surface_maps import map_paths, save_surface_maps
+from lotus_core.maps import Normals
+from lotus_core.maps.png import read_png
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -77,11 +78,21 @@ def test_maps_of_a_surface_are_read_by_openexr(tmp_path: Path) -> None:
     save_surface_maps(Surface(z, valid, Camera.default(60, 40), 4.0, 1.0), tmp_path, "a")
     with OpenEXR.File(str(tmp_path / "a.distance.exr")) as file:
         assert np.array_equal(file.channels()["Y"].pixels, np.where(valid, z, 0))
-    with OpenEXR.File(str(tmp_path / "a.normal.exr")) as file:
-        normals = file.channels()["RGB"].pixels
-    assert np.linalg.norm(normals[valid], axis=1) == pytest.approx(1, abs=1e-5)
-    assert not normals[~valid].any()
     with OpenEXR.File(str(tmp_path / "a.curvature.exr")) as file:
         curvature = file.channels()["Y"].pixels
     assert curvature[20, 30] < -0.05 or curvature[20, 30] > 0.05, "the tip of the cone bends"
     assert np.abs(curvature).max() <= 1
+
+
+def test_normal_maps_of_a_surface_are_textures(tmp_path: Path) -> None:
+    """A wall seen straight on and a tangent map that leaves it as it is: the well-known light blue."""
+    flat = Surface(np.full((40, 60), 3, np.float32), np.ones((40, 60), bool), Camera.default(60, 40), 4.0, 1.0)
+    tilted = Normals(np.tile(np.float32([0, 0.6, 0.8]), (40, 60, 1)), "opengl")
+    for convention, green in (("opengl", 0.8), ("directx", 0.2)):
+        save_surface_maps(flat, tmp_path, "flat", None, tilted, convention)
+        codes, _ = read_png(tmp_path / "flat.normal.png")
+        assert codes.dtype == np.uint16
+        assert np.abs(codes / 65535 - [0.5, 0.5, 1]).max() < 1e-5
+        codes, _ = read_png(tmp_path / "flat.tangent.png")
+        assert np.abs(codes / 65535 - [0.5, green, 0.9]).max() < 1e-5
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in map_paths(tmp_path, "flat").values()}

@@ -114,8 +114,8 @@ def add_shape_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--maps",
         choices=("opengl", "directx"),
-        help="write <stem>.distance.exr, .normal.exr, .curvature.exr and .occlusion.exr of the surface, with"
-        " --target-faces or --stride .tangent.exr; normal maps green up (opengl) or down (directx)",
+        help="write <stem>.distance.exr, .normal.png, .curvature.exr and .occlusion.exr of the surface, with"
+        " --target-faces or --stride .tangent.png; normal maps green up (opengl) or down (directx)",
     )
     group = parser.add_argument_group("relief")
     group.add_argument("--width", type=length, metavar="MM", help="of the picture (default: 100)")

@@ -79,8 +79,8 @@ class Scene:
         return [path, beside]
 
     def save_maps(self, folder: str | os.PathLike[str], stem: str, convention: Convention = "opengl") -> list[Path]:
-        """Distance, normals, curvature and occlusion as EXR: see `save_surface_maps`. Raises LotusError for a relief
-        and for several photos.
+        """Distance, curvature and occlusion as EXR, normals as PNG: see `save_surface_maps`. Raises LotusError for a
+        relief and for several photos.
         """
         if self.surface is None:
             raise LotusError("Maps of the surface are of one photo in perspective; save the mesh without them.")

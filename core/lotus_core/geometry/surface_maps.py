@@ -14,12 +14,13 @@ from .baking import ambient_occlusion, curvature_map
 from .slopes import normals_from_depth
 from .surface import Surface
 
-MAPS = ("distance", "normal", "curvature", "occlusion", "tangent")
+# Normal maps are textures, which every program takes as 0.5 n + 0.5; the others are numbers.
+_SUFFIXES = {"distance": ".exr", "normal": ".png", "curvature": ".exr", "occlusion": ".exr", "tangent": ".png"}
 
 
 def map_paths(folder: str | os.PathLike[str], stem: str) -> dict[str, Path]:
     """The file of each map."""
-    return {name: Path(folder) / f"{stem}.{name}.exr" for name in MAPS}
+    return {name: Path(folder) / f"{stem}.{name}{suffix}" for name, suffix in _SUFFIXES.items()}
 
 
 def save_surface_maps(
@@ -30,12 +31,13 @@ def save_surface_maps(
     tangent_map: Normals | None = None,
     convention: Convention = "opengl",
 ) -> list[Path]:
-    """Write float32 EXR files of the photo's size, `<stem>.<map>.exr`; returns their paths.
+    """Write files of the photo's size, `<stem>.<map>.exr` (float32) and of normals `.png` (16 bits, 0.5 n + 0.5, as a
+    texture); returns their paths.
 
     distance: along the axis, 0 where there is no surface. normal: in object space, of the model where there are
-    normals, else of the surface. curvature: −1 groove … 1 ridge; occlusion: 0 … 1 open. tangent: what a lighter mesh
-    lacks, where there is a tangent_map. convention: of both normal maps, "opengl" or "directx" (green down).
-    Raises LotusError.
+    normals, else of the surface; grey (0.5, 0.5, 0.5) where it is unknown. curvature: −1 groove … 1 ridge; occlusion:
+    0 … 1 open. tangent: what a lighter mesh lacks, where there is a tangent_map; (0.5, 0.5, 1) where it lacks nothing.
+    convention: of both normal maps, "opengl" or "directx" (green down). Raises LotusError.
     """
     if convention not in ("opengl", "directx"):
         raise LotusError(f"Normal maps for textures are 'opengl' or 'directx', not {convention!r}.")
