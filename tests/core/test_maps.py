@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import OpenEXR
@@ -222,6 +223,21 @@ def test_pillow_reads_our_sixteen_bit_files_and_we_read_filtered_ones(tmp_path: 
     sphere_normals().save_preview(tmp_path / "p.png", "opengl")
     with Image.open(tmp_path / "p.png") as image:
         assert np.array_equal(np.asarray(image), sphere_normals().preview("opengl"))
+
+
+def test_sixteen_bit_colours_are_read_by_older_pillows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Pillow 11 the tiles of an image are plain tuples, without names for their parts."""
+    normals = Normals.from_vectors(np.random.default_rng(0).normal(size=(20, 30, 3)), "opengl")
+    normals.save(tmp_path / "a.png")
+    opened = Image.open
+
+    def with_plain_tiles(*args: Any, **options: Any) -> Any:
+        image: Any = opened(*args, **options)
+        image.tile = [tuple(tile) for tile in image.tile]
+        return image
+
+    monkeypatch.setattr(Image, "open", with_plain_tiles)
+    assert Normals.load(tmp_path / "a.png").angle_to(normals).max() < 0.002
 
 
 def test_resizing_does_not_shift_and_keeps_masks_apart() -> None:
