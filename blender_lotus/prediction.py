@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class PredictionRun:
         chosen = preferences()
         self._place, self._suffix = chosen.place, chosen.map_format
         self._by_name = chosen.backend == "FILES"
-        self._folder = storage.workspace(self._place)
+        sequence = photo.source == "SEQUENCE"
+        self._folder = storage.workspace_beside() if sequence else storage.workspace(self._place)
         try:
             self._frames = self._sources(photo, settings)
         except LotusError:
@@ -56,7 +57,7 @@ class PredictionRun:
             self._clean()
             reason = error.strerror or "the disk is full"  # which numpy tells in numbers of its own
             raise LotusError(f"{self._folder.parent} cannot take the photo ({reason}): free some space.") from None
-        self._work = self._all_frames() if photo.source == "SEQUENCE" else self._still()
+        self._work = self._all_frames() if sequence else self._still()
 
     def step(self) -> bool:
         """A few milliseconds of work; True while it goes on."""
@@ -91,6 +92,7 @@ class PredictionRun:
     def _finish(self, state: str, message: str = "") -> None:
         if self.state == "running":
             self.state, self.message = state, message
+            self._work.close()
             self._clean()
 
     def _clean(self) -> None:
@@ -108,8 +110,6 @@ class PredictionRun:
             if self._by_name:
                 return [(0, photo_path(photo))]
             return [(0, picture_file(photo, self._folder / "photo.npy"))]
-        if not bpy.data.filepath:
-            raise LotusError("Save the .blend first: the maps of a sequence are files beside it.")
         frames = sequences.frames_of(photo)[settings.frame_start - 1 :]
         frames = frames[: settings.frame_count or None]
         if not frames:
@@ -137,7 +137,7 @@ class PredictionRun:
         assert task.prediction is not None
         self._prediction: Prediction = task.prediction
 
-    def _still(self) -> Iterator[None]:
+    def _still(self) -> Generator[None, None, None]:
         yield from self._predict(self._frames[0][1], 0.0, 0.98)
         self.fraction, self.text = 0.98, "Taking the maps over"
         prediction = self._prediction
@@ -162,7 +162,7 @@ class PredictionRun:
         check_shape(photo, kind, value)
         return write_texture(value, self._folder / f"{kind}{self._suffix}")
 
-    def _all_frames(self) -> Iterator[None]:
+    def _all_frames(self) -> Generator[None, None, None]:
         count = len(self._frames)
         finished: dict[str, list[Path]] = {}
         made: dict[str, tuple[Texture, np.ndarray, str]] = {}  # of the first frame
@@ -177,10 +177,12 @@ class PredictionRun:
                 path = self._folder / "frames" / f"{kind}_{number:04d}{texture.file.suffix}"
                 storage.move(texture.file, path)
                 finished.setdefault(kind, []).append(path)
+        self.text = "Taking the maps over"
+        placed = yield from storage.adopt_frames(finished, storage.file_stem(self._photo()), self._photo)
         # Only now, and all at once: who cancels or meets an error keeps the maps there were.
         photo = self._photo()
         first = self._frames[0][0]
-        for kind, paths in storage.adopt_frames(finished, storage.file_stem(photo)).items():
+        for kind, paths in placed.items():
             texture, small, model = made[kind]
             image = sequences.load_sequence(paths[0], f"{photo.name} {kind}", count, first)
             image.filepath_raw = storage.relative(paths[0])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
+import unicodedata
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
@@ -33,7 +36,7 @@ def adopt(file: Path, name: str, stem: str, *, place: str) -> tuple[bpy.types.Im
     path = None
     if folder is not None:
         try:
-            path = folder / f"{free_stem(stem, [file.suffix])}{file.suffix}"
+            path = folder / f"{free_stem(stem, file.suffix)}{file.suffix}"
             move(file, path)
         except (LotusError, OSError) as error:
             problem = _packed_because(error, folder)
@@ -47,47 +50,66 @@ def adopt(file: Path, name: str, stem: str, *, place: str) -> tuple[bpy.types.Im
     if path is None:
         image.pack()
         # Where unpacking would put it.
-        image.filepath_raw = f"//{FOLDER}/{free_stem(stem, [file.suffix])}{file.suffix}"
+        image.filepath_raw = f"//{FOLDER}/{free_stem(stem, file.suffix)}{file.suffix}"
     else:
         image.filepath_raw = relative(path)
     return image, problem
 
 
-def adopt_frames(finished: dict[str, list[Path]], stem: str) -> dict[str, list[Path]]:
-    """Move the maps of a sequence's frames into `lotus_maps`, all or none, under names that nothing has.
+def adopt_frames(
+    finished: dict[str, list[Path]], stem: str, check: Callable[[], object]
+) -> Generator[None, None, dict[str, list[Path]]]:
+    """Move the maps of a sequence's frames into `lotus_maps`, all or none, under names that nothing has; one at a step,
+    since the .blend may have been saved to another disk meanwhile.
 
     finished: kind of map → files called `<kind>_<number>.<suffix>`. Returns them at their new places. Raises LotusError
-    and OSError.
+    and OSError, and what `check` raises before a move; closing the generator takes the moves back as well.
     """
     folder = _folder()
     placed: dict[str, list[Path]] = {}
     try:
         for kind, files in finished.items():
             ends = [file.name.removeprefix(kind) for file in files]
-            free = free_stem(f"{stem}_{kind}", ends)
+            free = free_stem(f"{stem}_{kind}", ends[0])
             placed[kind] = []
             for file, end in zip(files, ends, strict=True):
+                yield
+                check()
                 move(file, folder / f"{free}{end}")
                 placed[kind].append(folder / f"{free}{end}")
-    except (LotusError, OSError):
+    except BaseException:  # closing raises GeneratorExit
         for path in (path for paths in placed.values() for path in paths):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
         raise
     return placed
 
 
-def free_stem(stem: str, ends: list[str]) -> str:
-    """`stem`, else `stem.001` and so on: the first for which `lotus_maps` has no file that it and one of `ends` name,
-    and which no image of the .blend uses.
+def free_stem(stem: str, end: str) -> str:
+    """`stem`, else `stem.001` and so on: the first for which `lotus_maps` has no file that it and `end` name, and which
+    no image of the .blend uses. Frames take the name for all numbers: a sequence goes on as far as there are files.
+    Raises LotusError where that cannot be told.
     """
-    used = {image.filepath_raw for image in bpy.data.images}
-    folder = _folder() if bpy.data.filepath else None
-
-    def taken(name: str) -> bool:
-        return f"//{FOLDER}/{name}" in used or (folder is not None and os.path.lexists(folder / name))
-
+    paths = (image.filepath_raw.replace("\\", "/") for image in bpy.data.images)
+    taken = {_unnumbered(path.removeprefix(f"//{FOLDER}/")) for path in paths if path.startswith(f"//{FOLDER}/")}
+    if bpy.data.filepath:
+        taken.update(map(_unnumbered, _names_in(_folder())))
     numbered = (f"{stem}.{number:03d}" for number in count(1))
-    return next(free for free in chain([stem], numbered) if not any(taken(f"{free}{end}") for end in ends))
+    return next(free for free in chain([stem], numbered) if _unnumbered(f"{free}{end}") not in taken)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:  # there may be files, and none may be overwritten
+        raise LotusError(f"{folder} cannot be read ({error.strerror}): allow that.") from None
+
+
+def _unnumbered(name: str) -> str:
+    """A file's name with its frame's number left open, the same for all names that a file system may take for it."""
+    return unicodedata.normalize("NFC", re.sub(r"_\d+(\.[^.]+)$", r"_#\1", name).casefold())
 
 
 def move(file: Path, target: Path) -> None:
@@ -103,13 +125,26 @@ def move(file: Path, target: Path) -> None:
 
 
 def workspace(place: str) -> Path:
-    """A new folder for the files of a run: where maps become files, on their own disk, so that moving them is quick."""
-    folder, _ = _destination(place)
-    if folder is not None:
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix=".lotus-", dir=folder))
+    """A new folder for the files of a run: where maps become files if that can be, so that moving them is quick."""
+    if _destination(place)[0] is not None:
+        with suppress(LotusError):
+            return workspace_beside()
     return Path(tempfile.mkdtemp(prefix="lotus-", dir=bpy.app.tempdir or None))
+
+
+def workspace_beside() -> Path:
+    """The same for maps that have to become files. Raises LotusError where they cannot."""
+    if not bpy.data.filepath:
+        raise LotusError("Save the .blend first: the maps of a sequence are files beside it.")
+    folder = _folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".lotus-", dir=folder))
+    except OSError as error:
+        raise LotusError(
+            f"{folder} cannot be written ({error.strerror}), and the maps of a sequence are files in it: allow that, or"
+            " save the .blend elsewhere."
+        ) from None
 
 
 def clear(workspace: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +20,26 @@ from .driving import begin, drive, files_in, preferences, settings
 from .scenes import checks, part
 from .test_predict import save_blend
 
+PLACES = ["BESIDE", "PACKED"]  # a sequence's maps are files with either
+
 NUMBERS = (7, 8, 9)
 
 
 @pytest.fixture
-def predicted(bpy: Any, tmp_path: Path) -> Any:
-    """A sequence of three photos with depth maps, of a .blend that was saved."""
+def opened(bpy: Any, tmp_path: Path) -> Any:
+    """A sequence of three photos without maps, of a .blend that was saved."""
     save_blend(bpy, tmp_path / "b")
     preferences(bpy).place = "BESIDE"
     for shift, number in enumerate(NUMBERS):
         Image.fromarray(np.roll(checks(48, 64), 20 * shift, axis=1)).save(tmp_path / f"shot {number:03d}.png")
     bpy.ops.lotus.open_photo(filepath=str(tmp_path / "shot 007.png"), sequence=True)
     settings(bpy)
+    return bpy.context.scene.lotus.image
+
+
+@pytest.fixture
+def predicted(bpy: Any, opened: Any) -> Any:
+    """The same with depth maps, saved."""
     assert bpy.ops.lotus.predict() == {"FINISHED"}
     bpy.ops.wm.save_mainfile()
     return bpy.context.scene.lotus.image
@@ -79,3 +91,89 @@ def test_predicting_again_writes_beside_the_maps_that_were_saved(bpy: Any, predi
     assert np.abs(part("images").depth_of(predicted).values - old).max() > 0.01
     bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)  # without saving
     np.testing.assert_array_equal(part("images").depth_of(bpy.context.scene.lotus.image).values, old)
+
+
+def a_file(path: Path) -> None:
+    path.write_text("in the way")
+
+
+def a_folder_that_nobody_can_write(path: Path) -> None:
+    if os.geteuid() == 0:  # may write everywhere, except where nobody can
+        path.symlink_to("/proc/fs")
+    else:
+        path.mkdir(mode=0o555)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the rights of POSIX")
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("make", [a_file, a_folder_that_nobody_can_write])
+def test_where_no_map_can_be_kept_nothing_is_predicted(
+    bpy: Any, opened: Any, tmp_path: Path, make: Callable[[Path], None], place: str
+) -> None:
+    preferences(bpy).place = place
+    make(tmp_path / "b" / "lotus_maps")
+    with pytest.raises(
+        RuntimeError, match=r"lotus_maps cannot be written \(.+\), and .+ save the \.blend elsewhere\.$"
+    ):
+        bpy.ops.lotus.predict()
+    assert opened.lotus.depth is None
+    assert not part("jobs").jobs.running
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_frames_wait_on_the_disk_of_the_blend_and_come_one_at_a_step(
+    bpy: Any, opened: Any, tmp_path: Path, place: str
+) -> None:
+    preferences(bpy).place = place
+    elsewhere = {Path(tempfile.gettempdir()), Path(bpy.app.tempdir)}
+    before = {path for folder in elsewhere for path in folder.glob("lotus-*")}
+    begin(bpy)
+    drive(lambda run: (run.fraction or 0) > 0.4)  # the first frame is done
+    assert {path for folder in elsewhere for path in folder.glob("lotus-*")} == before
+    assert len(list((tmp_path / "b" / "lotus_maps").rglob("depth_0007.exr"))) == 1
+    there = [0]
+    while part("jobs").jobs.step():
+        there.append(len(list((tmp_path / "b" / "lotus_maps").glob("shot*"))))
+        time.sleep(0.01)
+    assert set(np.diff(there)) == {0, 1}
+    assert len(maps(tmp_path / "b")) == 3
+    assert opened.lotus.depth.filepath_raw == "//lotus_maps/shot_007_depth_0007.exr"
+
+
+@pytest.mark.parametrize("what", ["cancelled", "photo deleted"])
+def test_what_stops_the_last_moves_takes_them_back(bpy: Any, predicted: Any, tmp_path: Path, what: str) -> None:
+    before = maps(tmp_path / "b")
+    settings(bpy, resolution=96)
+    begin(bpy)
+    drive(lambda run: len(list((tmp_path / "b" / "lotus_maps").glob("shot*"))) > len(before))
+    if what == "cancelled":
+        bpy.ops.lotus.cancel()
+    else:
+        bpy.data.images.remove(predicted)
+    drive()
+    assert ("was deleted" in part("jobs").jobs.message) == (what == "photo deleted")
+    assert maps(tmp_path / "b") == before
+
+
+@pytest.mark.parametrize(("first", "second"), [((1, 2), (3, 1)), ((2, 2), (1, 1))])
+def test_ranges_predicted_apart_do_not_run_into_one_another(
+    bpy: Any, opened: Any, tmp_path: Path, first: tuple[int, int], second: tuple[int, int]
+) -> None:
+    """frame_start and frame_count of both: what was saved with the first range shows its own maps and no others."""
+
+    def seen() -> list[np.ndarray]:
+        found = []
+        for frame in (1, 2, 3):
+            bpy.context.scene.frame_set(frame)
+            found.append(part("images").depth_of(bpy.context.scene.lotus.image).values)
+        return found
+
+    settings(bpy, frame_start=first[0], frame_count=first[1])
+    assert bpy.ops.lotus.predict() == {"FINISHED"}
+    bpy.ops.wm.save_mainfile()
+    before = seen()
+    settings(bpy, frame_start=second[0], frame_count=second[1])
+    assert bpy.ops.lotus.predict() == {"FINISHED"}
+    assert [len(part("sequences").frames_of(opened.lotus.depth))] == [second[1]]
+    bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)  # without saving
+    np.testing.assert_array_equal(seen(), before)
