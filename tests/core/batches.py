@@ -55,3 +55,8 @@ def times_done(folder: Path) -> dict[str, int]:
         if key is not None:
             counts[key] = counts.get(key, 0) + 1
     return counts
+
+
+def command(source: Path, out: Path, checkpoints: dict[str, str], *more: str) -> list[str]:
+    """A batch of depth maps in one thread, quietly."""
+    return ["batch", str(source), str(out), "--model", checkpoints["depth"], "--threads", "1", "--quiet", *more]

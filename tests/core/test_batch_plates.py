@@ -15,11 +15,7 @@ import lotus_core as lotus
 from lotus_core.batch.plates import read_plate, to_display
 from lotus_core.cli import main
 
-from .batches import manifest, results
-
-
-def command(source: Path, out: Path, checkpoints: dict[str, str], *more: str) -> list[str]:
-    return ["batch", str(source), str(out), "--model", checkpoints["depth"], "--threads", "1", "--quiet", *more]
+from .batches import command, manifest, results
 
 
 def test_scene_linear_pictures_are_exposed(checkpoints: dict[str, str], tmp_path: Path) -> None:
