@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -161,8 +162,24 @@ def test_a_killed_clip_goes_on_at_its_frame_and_ends_the_same(
             time.sleep(0.002)
     assert process.returncode == 0
     assert all(seen.get(name, when) in (when, 0) for name, when in kept.items())  # not predicted again
-    assert results(out) == results(whole)
     assert not list(raw.iterdir())
+    # x264 in one thread, too, codes the same frames in other bytes once in some hundred times on a busy machine, so the
+    # preview is compared by its pictures: those of such a run were up to 1.8 of 255 apart, neighbours are up to 19.
+    preview = "clip_depth_preview.mp4"
+    ended, expected = (_without(folder, preview) for folder in (out, whole))
+    assert ended == expected
+    pictures, wanted = (read_video(folder / preview, "rgb24").astype(np.int16) for folder in (out, whole))
+    apart = np.abs(pictures - wanted).mean(axis=(1, 2, 3))
+    neighbours = np.abs(np.diff(wanted, axis=0)).mean(axis=(1, 2, 3))
+    assert apart.max() < 4 < neighbours.max() / 2  # a frame too many or too few would be told
+
+
+def _without(folder: Path, name: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Hashes of what a run wrote and its manifest, both without one file."""
+    table = manifest(folder)
+    for item in table["items"].values():
+        del item["files"][name]
+    return {file: sha for file, sha in results(folder).items() if file not in (name, "lotus-batch.json")}, table
 
 
 def _mtime(path: Path) -> int:
