@@ -121,7 +121,8 @@ class VideoWriter:
     """Writes one map's frames, values in [0, 1], float H×W or H×W×3 (uint8 RGB for PREVIEW); a context manager.
 
     They are shown as `timing` says (in Matroska to the millisecond). The same frames give the same bytes, of H.264
-    nearly always (x264 was seen to differ on a loaded machine). Raises LotusError where this build of FFmpeg lacks the encoder.
+    nearly always (x264 was seen to differ on a loaded machine). Raises LotusError where this build of FFmpeg lacks
+    the encoder.
     """
 
     def __init__(self, path: Path, codec: Codec, timing: Timing, words: Mapping[str, str]) -> None:
