@@ -15,7 +15,7 @@ from lotus_core.worker import ALIVE_SECONDS, PROTOCOL
 from .base import Job, Prediction, Task, failed, read_record
 from .process import LineProcess, StartError, log_file, log_tail
 
-OBEY_SECONDS = 0.25  # from asking a process to stop to killing it; the panel promises half a second
+OBEY_SECONDS = 0.15  # from asking a process to stop to killing it; the panel promises half a second
 LONGEST_GAP = 1.0  # seconds between two polls that count: Blender may have been busy, or the computer asleep
 
 
@@ -166,7 +166,7 @@ class Session:
             )
 
     def cancel(self, task: ProcessTask) -> None:
-        """Stop a task: ask, and kill the process if it has not obeyed a quarter of a second later."""
+        """Stop a task: ask, and kill the process if it has not obeyed OBEY_SECONDS later."""
         if task is not self._task or task.obey_by is not None:
             return
         if not task.sent:
