@@ -47,8 +47,8 @@ def measure_thin(out: Path, scale: Scale, textures: str | None = "public") -> di
         trained = load_model(run_folder(out, rung, seed) / f"{rung.name}.safetensors", "cpu", torch.float32)
         scores = evaluate(trained, config(out, rung, seed, scale), scenes)
         runs.append({"rung": asdict(rung), "seed": seed, "scores": scores})
-    model = load_model(AUTOENCODER, "cpu", torch.float32)
-    return {"references": known.get("references") or references(model, scenes), "runs": runs}
+    found = known.get("references") or references(load_model(AUTOENCODER, "cpu", torch.float32), scenes)
+    return {"references": found, "runs": runs}
 
 
 def thin_scenes(out: Path, scale: Scale, textures: str | None) -> list[Sample]:

@@ -137,7 +137,7 @@ def build_scene(
             mesh = decimate(mesh, options.target_faces, camera)
         mesh = mesh.with_normals()
         # Mostly the network saw less than an automatic grid holds, and a normal map would add nothing.
-        if normals is not None and (asked or detail_between(normals, stride) > LEAST_DETAIL):
+        if normals is not None and (asked or (stride > 1 and detail_between(normals, stride) > LEAST_DETAIL)):
             normal_map = tangent_map(mesh, normals, camera)
     distances = -mesh.vertices[:, 2]
     record = {
