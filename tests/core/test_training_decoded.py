@@ -12,11 +12,16 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lotus_core as lotus
+from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.errors import LotusError
 from lotus_core.evaluation.alignment import align_affine
 from lotus_core.evaluation.metrics import angular_error
 from lotus_core.training.config import parse_config
 from lotus_core.training.decoded import DecodedTruth
+from lotus_core.training.order import Draw
+from lotus_core.training.preview import fit_preview
+from lotus_core.training.sources import SampleItems
 from lotus_core.training.trainer import train_model
 
 from .training_runs import log_lines, run_config, table
@@ -109,19 +114,47 @@ def test_cached_latents_give_the_error_of_encoding_on_the_fly(ingredients: Path,
     assert curves[1] == pytest.approx(curves[0], rel=5e-3)  # float16 keeps 11 bits
 
 
+@pytest.mark.parametrize("preview", [False, True])
 @pytest.mark.parametrize("task", ["depth", "normal"])
-def test_a_run_lowers_what_it_counts(ingredients: Path, tmp_path: Path, task: str) -> None:
+def test_a_run_lowers_what_it_counts(ingredients: Path, tmp_path: Path, task: str, preview: bool) -> None:
     model = {"task": task, "base": f"lotus-tiny-{task}-g", "unet": {}, "autoencoder": ""}
     optim = {"steps": 16, "lr": 1e-3, "batch_size": 8}  # all scenes at every step
     data = {"flip": False}
-    train_model(run_config(ingredients, tmp_path, model=model, protocol={"decoded": 5.0}, data=data, optim=optim))
+    protocol = {"decoded": 5.0, "preview": preview}
+    train_model(run_config(ingredients, tmp_path, model=model, protocol=protocol, data=data, optim=optim))
     curve = decoded_losses(tmp_path)
     assert curve[-1] < 0.7 * curve[0]
+
+
+def test_averaged_truth_is_known_where_all_of_its_points_are() -> None:
+    wanted, weight = random(1, 3, 8, 8, seed=3), torch.ones(1, 8, 8)
+    weight[0, 0, 0], weight[0, 4:, 4:] = 0, 2
+    small = truth("normal", wanted, weight).averaged(4, lambda latents: latents * 2)
+    assert small.weight.tolist() == [[[0.0, 1.0], [1.0, 2.0]]]
+    assert torch.allclose(small.annotation[0, :, 1, 0], wanted[0, :, 4:, :4].mean((1, 2)))
+    assert torch.allclose(small.maps(wanted), F.normalize(wanted, dim=1))
+
+
+@pytest.mark.parametrize("task", ["depth", "normal"])
+def test_the_preview_shows_what_the_decoder_would(task: str) -> None:
+    """On pictures that it was not fitted to, and again the same one."""
+    model = lotus.load_model(f"lotus-tiny-{task}-g")
+    items = SampleItems([SyntheticScenes(20, 48, 64, seed=11, textures=None)], task, "disparity")  # type: ignore[arg-type]
+    pictures = torch.stack([items[Draw(0, number, False, 0)]["annotation"] for number in range(20)])
+    batches = [{"annotation": part} for part in pictures[:16].split(4)]
+    preview, again = (fit_preview(model, batches, seed=2) for _ in range(2))
+    with torch.no_grad():
+        latents = model.encode(pictures[16:])
+        shown, decoded = preview(latents), F.avg_pool2d(model.decode(latents), 4)
+        assert torch.equal(shown, again(latents))
+    assert float((shown - decoded).square().mean().sqrt()) < 0.25 * float(decoded.std())
 
 
 def test_what_does_not_go_with_it_is_refused(ingredients: Path, tmp_path: Path) -> None:
     for protocol in ({"prediction": "epsilon"}, {"training_timesteps": 10}):
         with pytest.raises(LotusError, match="decoded needs prediction"):
             parse_config(table(ingredients, tmp_path, protocol={"decoded": 1.0, **protocol}))
+    with pytest.raises(LotusError, match="preview is how decoded is measured"):
+        parse_config(table(ingredients, tmp_path, protocol={"preview": True}))
     with pytest.raises(LotusError, match="decoded and spread must be ≥ 0"):
         parse_config(table(ingredients, tmp_path, protocol={"decoded": -1.0}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,8 @@ def check_run(run: RunConfig) -> None:
         raise LotusError("[protocol] far_weight, decoded and spread must be ≥ 0, and spread_scale above 0.")
     if protocol.decoded and (protocol.prediction, protocol.training_timesteps) != ("x0", 1):
         raise LotusError('[protocol] decoded needs prediction = "x0" and training_timesteps = 1: latents of one step.')
+    if protocol.preview and not protocol.decoded:
+        raise LotusError("[protocol] preview is how decoded is measured: set decoded above 0, or remove preview.")
     if protocol.far_weight and model.task != "depth":
         raise LotusError('[protocol] far_weight weighs by depth: it needs task = "depth".')
     if protocol.spread and (model.variant, protocol.prediction, protocol.training_timesteps) != ("g", "x0", 1):
@@ -115,16 +117,19 @@ def checkpoint_interval(every: int | str) -> tuple[int, float]:
 
 
 def check_same_run(run: AnyRunConfig, content: Sequence[str], then: dict[str, Any], folder: Path) -> None:
-    """That a run goes on as it began: what is trained, how, and on what. [optim] and [log] may change, and data move.
+    """That a run goes on as it began: what is trained, how, and on what. [log] may change, [optim] but for the kind of
+    optimiser, and data move.
 
     content: fingerprints of the data sources now. then: state of the checkpoint in `folder`; one of an older version
-    lacks the content, which then counts as the same.
+    lacks the content, which then counts as the same, and keys that are newer, which then had their defaults.
     """
     way_out = "or give [output] another dir"
     now, before = json.loads(json.dumps(asdict(run))), then["config"]
     for section in ("kind", "model", "protocol", "scheduler", "loss"):
-        if now.get(section) != before.get(section):
+        if now.get(section) != _completed(before.get(section), getattr(run, section, None)):
             raise LotusError(f"[{section}] of the config differs from the run in {folder}: restore it, {way_out}.")
+    if run.optim.optimizer != _completed(before["optim"], run.optim)["optimizer"]:
+        raise LotusError(f"[optim] optimizer differs from the run in {folder}: restore it, {way_out}.")
     for key in ("sources", "flip", "stream"):
         if key in before["data"] and _placeless(now["data"][key]) != _placeless(before["data"][key]):
             raise LotusError(f"[data] {key} of the config differs from the run in {folder}: restore it, {way_out}.")
@@ -134,6 +139,13 @@ def check_same_run(run: AnyRunConfig, content: Sequence[str], then: dict[str, An
                 f'The data source "{source.name}" {source.path} holds other files than the run in {folder} began with:'
                 f" restore them, {way_out}."
             )
+
+
+def _completed(section: Any, config: Any) -> Any:
+    """A recorded section with the keys that it lacks, at their defaults."""
+    if not isinstance(section, dict):
+        return section
+    return {field.name: field.default for field in fields(config) if field.default is not MISSING} | section
 
 
 def _placeless(value: Any) -> Any:

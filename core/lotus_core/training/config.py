@@ -85,11 +85,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """Optimiser (AdamW), schedule, precision. `batch_size` is per process and per accumulation step."""
+    """Optimiser, schedule, precision. `batch_size` is per process and per accumulation step.
+
+    optimizer: "muon" steps kernels and matrices by Muon and the rest by AdamW (`optimizer.Muon`).
+    """
 
     steps: int
     batch_size: int
     lr: float
+    optimizer: Literal["adamw", "muon"] = "adamw"
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: int = 0
     final_lr_fraction: float = 0.0
@@ -108,12 +112,13 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """The ladder of Table 3. The defaults are the paper's final protocol; the last five keys are ours.
+    """The ladder of Table 3. The defaults are the paper's final protocol; the last seven keys are ours.
 
     reconstruction_share: of the pictures of a batch, the share that also gets the detail preserver's term.
     far_weight: the annotation's term weighs a point by (its depth / the picture's median depth) to this power, so that
     an error counts more by its share of the depth, as AbsRel counts it; 0 weighs all alike.
     decoded: weight of the annotation's error after decoding, as evaluation measures it (`decoded.py`); 0 leaves it out.
+    preview: decoded maps are those of a small network at the latents' resolution (`preview.py`): less exact, faster.
     spread: weight of the term that teaches Lotus-G to let its samples differ where it errs (`spread_loss`); 0 is none.
     spread_scale: how far they differ, in standard deviations of the error.
     spread_share: of the pictures of a batch, the share that is predicted twice for it.
@@ -125,6 +130,7 @@ class ProtocolConfig:
     reconstruction_share: float = 1.0
     far_weight: float = 0.0
     decoded: float = 0.0
+    preview: bool = False
     spread: float = 0.0
     spread_scale: float = 0.2
     spread_share: float = 1.0

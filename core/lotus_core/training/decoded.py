@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from .masks import masked_mean
+from .masks import latent_mask, masked_mean
 
 _EPSILON = 1e-6
 
@@ -35,6 +35,11 @@ class DecodedTruth:
     def first(self, count: int) -> DecodedTruth:
         """That of the first `count` pictures."""
         return replace(self, annotation=self.annotation[:count], weight=self.weight[:count])
+
+    def averaged(self, factor: int, decode: Callable[[torch.Tensor], torch.Tensor]) -> DecodedTruth:
+        """That at a resolution lower by `factor`, which `decode` yields; squares with an unknown point are unknown."""
+        weight = latent_mask(self.weight, factor).squeeze(1)
+        return replace(self, decode=decode, annotation=F.avg_pool2d(self.annotation, factor), weight=weight)
 
     def maps(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents → float32 maps: depth B×1×H×W, the mean of its channels as in `predict`; normals B×3×H×W, unit."""

@@ -25,6 +25,7 @@ from ..errors import LotusError
 from .checks import check_same_run, checkpoint_interval
 from .config import AnyRunConfig, OptimConfig
 from .journal import Journal
+from .optimizer import make_optimizer
 from .state import checkpoints, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 
 LossFunction = Callable[[int, Callable[..., Any]], dict[str, torch.Tensor]]
@@ -90,14 +91,7 @@ class TrainingLoop:
 
         self.raw = module
         self._parameters = [p for p in module.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            self._parameters,
-            lr=run.optim.lr,
-            betas=(run.optim.betas[0], run.optim.betas[1]),
-            weight_decay=run.optim.weight_decay,
-            fused=True,
-        )
-        self.module, self.optimizer = accelerator.prepare(module, optimizer)
+        self.module, self.optimizer = accelerator.prepare(module, make_optimizer(self._parameters, run.optim))
         # Only the training call is compiled: validation has other shapes and would compile once more for each.
         self._called = torch.compile(self.module) if run.optim.compile else self.module
         if run.optim.channels_last:

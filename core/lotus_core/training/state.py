@@ -79,10 +79,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Put back what `optimizer_tensors` read."""
+    """Put back what `optimizer_tensors` read, in the parameters' memory layout: fused steps take tensors as they lie,
+    and what a file holds is contiguous."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     per_parameter: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
+        p = parameters[int(index)]
+        if value.shape == p.shape:
+            value = torch.empty_like(p, dtype=value.dtype, requires_grad=False).copy_(value)
         per_parameter.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": per_parameter, "param_groups": optimizer.state_dict()["param_groups"]})
 

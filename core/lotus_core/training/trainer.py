@@ -21,6 +21,8 @@ from .latents import cached_latents, encode_batch, truth_of
 from .loop import TrainingLoop, make_accelerator
 from .loss import Process, input_rows, protocol_losses, training_timesteps
 from .order import Draw, noise, uniform
+from .preview import BATCHES as PREVIEW_BATCHES
+from .preview import fit_preview
 from .sources import SampleItems, batches_from, open_source
 from .validation import validate
 
@@ -54,8 +56,14 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
         with accelerator.autocast():
             return model.decode(latents)
 
+    preview = None
+    if run.protocol.decoded and run.protocol.preview:
+        few = replace(run, optim=replace(run.optim, steps=PREVIEW_BATCHES, gradient_accumulation=1))
+        preview = fit_preview(model, batches_from(0, items.as_rendered(), sources, few, accelerator), run.optim.seed)
+
     def pixels_of(batch: dict[str, torch.Tensor]) -> DecodedTruth:
-        return DecodedTruth(run.model.task, decode, batch["truth"].to(device), batch["weight"].to(device))
+        truth = DecodedTruth(run.model.task, decode, batch["truth"].to(device), batch["weight"].to(device))
+        return truth if preview is None else truth.averaged(model.latent_factor, preview)
 
     def losses(number: int, unet: Callable[..., Any]) -> dict[str, torch.Tensor]:
         batch = next(batches)
