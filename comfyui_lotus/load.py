@@ -13,7 +13,7 @@ from lotus_core.errors import LotusError
 from .bare import host_prompt, meaning_for, vae_for
 from .dependencies import importing
 from .files import AUTOMATIC, fast_decoder_choices, fast_decoder_path, model_choices, model_path, stamp, vae_choices
-from .schema import LotusModelType, advanced, schema
+from .schema import LotusModelType, advanced, chosen, schema
 
 PRECISIONS = {"auto": None, "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 MEANINGS: dict[str, dict[str, Any]] = {
@@ -110,8 +110,8 @@ class LoadLotus(io.ComfyNode):
         loaded = load_model(
             path,
             "cpu",
-            PRECISIONS[precision] or _best_precision(),
-            **meaning_for(path, MEANINGS[predicts]),
+            chosen(PRECISIONS, precision, "precision") or _best_precision(),
+            **meaning_for(path, chosen(MEANINGS, predicts, "predicts")),
             vae=vae_for(path, vae),
             prompt_embeds=host_prompt(path),
             fast_decoder=fast_decoder_path(fast_decoder, model),

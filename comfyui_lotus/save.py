@@ -9,7 +9,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .dependencies import importing
-from .schema import DepthType, NormalType, UncertaintyType, schema
+from .schema import DepthType, NormalType, UncertaintyType, chosen, schema
 
 if TYPE_CHECKING:
     from lotus_core import Depth, Normals, Uncertainty
@@ -71,6 +71,7 @@ class LotusSaveMaps(io.ComfyNode):
         normal: list[Normals] | None = None,
         uncertainty: list[Uncertainty] | None = None,
     ) -> io.NodeOutput:
+        directory = chosen(FOLDERS, folder, "folder")
         if format == "exr":
             with importing():
                 import OpenEXR  # noqa: F401
@@ -79,7 +80,7 @@ class LotusSaveMaps(io.ComfyNode):
             "normal": [one.to(convention) for one in normal or []],  # type: ignore[arg-type]
             "uncertainty": uncertainty or [],
         }
-        place, stem, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, FOLDERS[folder]())
+        place, stem, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, directory())
         saved: list[dict[str, Any]] = []
         for kind, maps in given.items():
             for number, one in enumerate(maps):

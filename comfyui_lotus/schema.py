@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
+from lotus_core.errors import LotusError
+
+T = TypeVar("T")
 CATEGORY = "Lotus"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 # Offered, but not started with: a rerun is to find its results cached. Front ends that come with a ComfyUI without the
@@ -32,6 +35,13 @@ def advanced(given: Any) -> Any:
     """An input that the front end hides at first. Not by an argument: ComfyUI 0.3.64 has none for it on any widget."""
     given.extra_dict = {"advanced": True}
     return given
+
+
+def chosen(options: dict[str, T], value: str, name: str) -> T:
+    """What a choice stands for. Raises LotusError for another value: ComfyUI does not check linked ones."""
+    if value not in options:
+        raise LotusError(f"{name} is {value!r}: choose one of {', '.join(options)}.")
+    return options[value]
 
 
 def model_and_image() -> list[Any]:

@@ -77,6 +77,8 @@ def test_a_model_that_was_never_there(server: Server) -> None:
     [
         ("model", "diffusion_models/none.safetensors", "There is no Lotus model 'diffusion_models/none.safetensors'"),
         ("vae", "none.safetensors", "There is no 'none.safetensors' in models/vae any more"),
+        ("precision", "fp99", "precision is 'fp99': choose one of auto, fp32, fp16, bf16."),
+        ("predicts", "rain", "predicts is 'rain': choose one of automatic, disparity (1 = near)"),
         ("fast_decoder", "none.safetensors", "There is no 'none.safetensors' in models/vae_approx any more"),
     ],
 )
