@@ -184,6 +184,18 @@ def test_a_run_goes_on_with_its_own_data_wherever_they_lie(ingredients: Path, tm
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
+def test_a_checkpoint_older_than_a_key_counts_it_at_its_default(ingredients: Path, tmp_path: Path) -> None:
+    train_model(run_config(ingredients, tmp_path, optim={"steps": 2}))
+    file = checkpoints(tmp_path / "checkpoints")[-1] / "state.json"
+    state = json.loads(file.read_text())
+    del state["config"]["protocol"]["preview"], state["config"]["optim"]["optimizer"]
+    file.write_text(json.dumps(state))
+    with pytest.raises(LotusError, match=r"\[protocol\] of the config differs"):
+        train_model(run_config(ingredients, tmp_path, protocol={"decoded": 1.0, "preview": True}), resume=True)
+    train_model(run_config(ingredients, tmp_path), resume=True)
+    assert max(losses(tmp_path)) == 4
+
+
 def test_checkpoints_hold_the_moving_average_and_old_ones_go(ingredients: Path, tmp_path: Path) -> None:
     train_model(
         run_config(ingredients, tmp_path, optim={"steps": 5, "ema_decay": 0.3}, log={"checkpoint_every": 1, "keep": 2})
