@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from lotus_core.training.config import ProtocolConfig
 from lotus_core.training.decoded import DecodedTruth
-from lotus_core.training.loss import Losses, Process, input_rows, protocol_losses, spread_loss, training_timesteps
+from lotus_core.training.loss import Losses, input_rows, protocol_losses, spread_loss, training_timesteps
 from lotus_core.training.masks import latent_mask, masked_mse
+from lotus_core.training.order import Process
 
 SD2 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 LABELS = {"y": [math.sin(1), 0.0, math.cos(1), 1.0], "x": [0.0, math.sin(1), 1.0, math.cos(1)]}

@@ -232,17 +232,24 @@ def test_cached_latents_give_the_loss_of_encoding_on_the_fly(
 
 @pytest.mark.parametrize(
     "protocol",
-    [{}, {"reconstruction_share": 0.25, "spread": 0.5, "spread_share": 0.75}],  # 1 and 3 of 4 pictures: 1 + 0, 2 + 1
-    ids=["eq. 6", "shares"],
+    [
+        {},
+        {"reconstruction_share": 0.25, "spread": 0.5, "spread_share": 0.75},  # 1 and 3 of 4 pictures: 1 + 0, 2 + 1
+        {"decoded": 1.0, "preview": True},
+    ],
+    ids=["eq. 6", "shares", "preview"],
 )
 def test_two_processes_are_one_run_of_twice_the_batch(
     ingredients: Path, tmp_path: Path, protocol: dict[str, Any]
 ) -> None:
-    train_model(run_config(ingredients, tmp_path / "one", optim={"batch_size": 4}, protocol=protocol))
+    render_cache(tmp_path / "rooms", SyntheticScenes(8, HEIGHT, WIDTH, seed=5, textures=None, kinds=["room"]))
+    rooms = {"name": "cache", "path": str(tmp_path / "rooms")}  # no sky: every pixel has truth in every process
+    change: dict[str, Any] = {"protocol": protocol, "data": {"sources": [rooms]}}
+    train_model(run_config(ingredients, tmp_path / "one", optim={"batch_size": 4}, **change))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run = run_config(ingredients, tmp_path / "two", optim={"batch_size": 2}, protocol=protocol)
+    run = run_config(ingredients, tmp_path / "two", optim={"batch_size": 2}, **change)
     children = [FORK.Process(target=train_as, args=(run, rank, port)) for rank in range(2)]
     for child in children:
         child.start()
@@ -250,7 +257,7 @@ def test_two_processes_are_one_run_of_twice_the_batch(
         child.join()
         assert child.exitcode == 0
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
-    for term in ("reconstruction_loss", *(["spread_loss"] if protocol else [])):
+    for term in {"reconstruction_loss", "spread_loss", "decoded_loss"} & log_lines(tmp_path / "one")[0].keys():
         two, one = ([line[term] for line in log_lines(tmp_path / name)] for name in ("two", "one"))
         assert two == pytest.approx(one, rel=1e-4)
 

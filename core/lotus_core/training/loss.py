@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from ..model import task_embedding
 from .config import ProtocolConfig
 from .decoded import DecodedTruth
 from .masks import masked_mean, masked_mse
+from .order import ALONE, Process
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler
@@ -29,16 +30,6 @@ class Losses:
     reconstruction: torch.Tensor | None
     spread: torch.Tensor | None = None
     decoded: torch.Tensor | None = None
-
-
-class Process(NamedTuple):
-    """One of the processes of a run; of a global batch it has the pictures rank, rank + world, rank + 2 · world …"""
-
-    rank: int = 0
-    world: int = 1
-
-
-ALONE = Process()
 
 
 def input_rows(count: int, protocol: ProtocolConfig, process: Process = ALONE) -> tuple[int, int, int]:

@@ -41,6 +41,16 @@ class Draw(NamedTuple):
     number: int
 
 
+class Process(NamedTuple):
+    """One of the processes of a run; of a global batch it has the pictures rank, rank + world, rank + 2 · world …"""
+
+    rank: int = 0
+    world: int = 1
+
+
+ALONE = Process()
+
+
 class DataOrder:
     """Which samples each process sees in each micro-batch: every world-th of a global batch drawn from one source."""
 

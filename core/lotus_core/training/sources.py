@@ -17,7 +17,7 @@ from ..data.sample import SampleSource, flip
 from ..errors import LotusError
 from .annotation import annotation, annotation_mask, annotation_weight
 from .config import AnyRunConfig, SourceConfig
-from .order import DataOrder, Draw
+from .order import ALONE, DataOrder, Draw, Process
 
 _CLASSES = {
     "synthetic": ("synthetic", "SyntheticScenes"),
@@ -99,16 +99,8 @@ def batches_from(
 
     `[data] workers` processes read ahead; 0 reads in this one. shard: samples that are read together, None for any.
     """
-    order = DataOrder(
-        [len(source) for source in sources],
-        [source.probability for source in run.data.sources],
-        run.optim.batch_size,
-        run.optim.seed,
-        run.data.flip,
-        accelerator.process_index,
-        accelerator.num_processes,
-        shard,
-    )
+    process = Process(accelerator.process_index, accelerator.num_processes)
+    order = _order(sources, run, run.optim.batch_size, process, shard)
     accumulation = run.optim.gradient_accumulation
     return iter(
         DataLoader(
@@ -118,3 +110,23 @@ def batches_from(
             pin_memory=torch.cuda.is_available(),
         )
     )
+
+
+def global_batches(
+    count: int, items: Dataset[Any], sources: Sequence[SampleSource], run: AnyRunConfig, processes: int
+) -> Iterator[dict[str, Any]]:
+    """The run's first `count` micro-batches, each of all `processes` together: the same in every one of them."""
+    order = _order(sources, run, run.optim.batch_size * processes)
+    return iter(DataLoader(items, batch_sampler=order.batches(0, count)))
+
+
+def _order(
+    sources: Sequence[SampleSource],
+    run: AnyRunConfig,
+    batch_size: int,
+    process: Process = ALONE,
+    shard: int | None = None,
+) -> DataOrder:
+    lengths = [len(source) for source in sources]
+    probabilities = [source.probability for source in run.data.sources]
+    return DataOrder(lengths, probabilities, batch_size, run.optim.seed, run.data.flip, *process, shard)

@@ -19,11 +19,11 @@ from .decoded import DecodedTruth
 from .latents import SHARD as LATENT_SHARD
 from .latents import cached_latents, encode_batch, truth_of
 from .loop import TrainingLoop, make_accelerator
-from .loss import Process, input_rows, protocol_losses, training_timesteps
-from .order import Draw, noise, uniform
+from .loss import input_rows, protocol_losses, training_timesteps
+from .order import Draw, Process, noise, uniform
 from .preview import BATCHES as PREVIEW_BATCHES
 from .preview import fit_preview
-from .sources import SampleItems, batches_from, open_source
+from .sources import SampleItems, batches_from, global_batches, open_source
 from .validation import validate
 
 
@@ -58,8 +58,8 @@ def train_model(run: RunConfig, resume: bool = False) -> Path:
 
     preview = None
     if run.protocol.decoded and run.protocol.preview:
-        few = replace(run, optim=replace(run.optim, steps=PREVIEW_BATCHES, gradient_accumulation=1))
-        preview = fit_preview(model, batches_from(0, items.as_rendered(), sources, few, accelerator), run.optim.seed)
+        shown = global_batches(PREVIEW_BATCHES, items.as_rendered(), sources, run, process.world)
+        preview = fit_preview(model, shown, run.optim.seed)
 
     def pixels_of(batch: dict[str, torch.Tensor]) -> DecodedTruth:
         truth = DecodedTruth(run.model.task, decode, batch["truth"].to(device), batch["weight"].to(device))
