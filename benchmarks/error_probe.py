@@ -23,7 +23,7 @@ from tqdm import trange
 import lotus_core as lotus
 from benchmarks.heading import heading
 from benchmarks.tiny import MIN_VALID
-from lotus_core.data.sample import to_bytes
+from lotus_core.data.sample import Sample, to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.evaluation.alignment import align_in_space
@@ -60,15 +60,16 @@ def main(argv: list[str] | None = None) -> None:
     kinds = a.kinds.split(",")
     learnt = SyntheticScenes(a.count, HEIGHT, WIDTH, SEED, kinds=kinds)
     probe = fit(
-        [one for i in trange(a.count, desc="scenes", disable=None) if (one := seen(predictor, learnt, i))], a.steps
+        [one for i in trange(a.count, desc="scenes", disable=None) if (one := seen(predictor, learnt[i], i))], a.steps
     )
     rows: dict[str, list[tuple[float, float]]] = {"ten samples' spread": [], "the probe": [], "image gradient": []}
     held_out = SyntheticScenes(a.held_out, HEIGHT, WIDTH, HELD_OUT_SEED, kinds=kinds)
     for index in trange(a.held_out, desc="held-out scenes", disable=None):
-        one = seen(predictor, held_out, index)
+        sample = held_out[index]
+        one = seen(predictor, sample, index)
         if one is None:
             continue
-        photo, mask = to_bytes(held_out[index].image), one.mask.numpy()
+        photo, mask = to_bytes(sample.image), one.mask.numpy()
         error = one.error.numpy()[mask]
         guesses = predictor.uncertainty(photo, samples=10, seed=index).std, guessed(probe, one), picture_gradient(photo)
         for found, guess in zip(rows.values(), guesses, strict=True):
@@ -86,12 +87,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 @torch.no_grad()
-def seen(predictor: lotus.LotusPredictor, scenes: SyntheticScenes, index: int) -> Seen | None:
+def seen(predictor: lotus.LotusPredictor, sample: Sample, seed: int) -> Seen | None:
     """What the network knew of a scene, and where it erred; None where too little of the scene is solid.
 
-    The prediction has the noise of `predictor.uncertainty`'s first sample for the seed `index`.
+    The prediction has the noise of `predictor.uncertainty`'s first sample for that seed.
     """
-    sample = scenes[index]
     caught: dict[str, torch.Tensor] = {}
     mask = sample.valid.numpy()
     if mask.mean() < MIN_VALID:
@@ -100,7 +100,7 @@ def seen(predictor: lotus.LotusPredictor, scenes: SyntheticScenes, index: int) -
         lambda _module, _inputs, output: caught.update(features=output.detach().float())
     )
     encoded = predictor.encode(to_bytes(sample.image))
-    found = predictor.depth(encoded, seed=index)
+    found = predictor.depth(encoded, seed=seed)
     hook.remove()
     aligned, truth = align_in_space(found.values, found.space, sample.depth.numpy(), mask)
     error = torch.from_numpy(np.abs(aligned - truth) * mask).float()

@@ -102,22 +102,19 @@ def batches_from(
     process = Process(accelerator.process_index, accelerator.num_processes)
     order = _order(sources, run, run.optim.batch_size, process, shard)
     accumulation = run.optim.gradient_accumulation
-    return iter(
-        DataLoader(
-            items,
-            batch_sampler=order.batches(step * accumulation, run.optim.steps * accumulation),
-            num_workers=run.data.workers,
-            pin_memory=torch.cuda.is_available(),
-        )
-    )
+    return _read(items, order.batches(step * accumulation, run.optim.steps * accumulation), run)
 
 
 def global_batches(
     count: int, items: Dataset[Any], sources: Sequence[SampleSource], run: AnyRunConfig, processes: int
 ) -> Iterator[dict[str, Any]]:
     """The run's first `count` micro-batches, each of all `processes` together: the same in every one of them."""
-    order = _order(sources, run, run.optim.batch_size * processes)
-    return iter(DataLoader(items, batch_sampler=order.batches(0, count)))
+    return _read(items, _order(sources, run, run.optim.batch_size * processes).batches(0, count), run)
+
+
+def _read(items: Dataset[Any], draws: Iterator[list[Draw]], run: AnyRunConfig) -> Iterator[dict[str, Any]]:
+    pinned = torch.cuda.is_available()
+    return iter(DataLoader(items, batch_sampler=draws, num_workers=run.data.workers, pin_memory=pinned))
 
 
 def _order(
