@@ -48,7 +48,7 @@ def vae_for(path: str, choice: str) -> str | None:
 def host_prompt(path: str) -> torch.Tensor | None:
     """ComfyUI's own embedding of the empty prompt, 1×2×1024, for a model that lacks it; None for one that has it."""
     if os.path.isfile(path):
-        if contents_of(read_header(path)).prompt is not None:
+        if _is_whole(path) or contents_of(read_header(path)).prompt is not None:
             return None
     elif not os.path.isdir(path) or os.path.isdir(os.path.join(path, "text_encoder")):
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
 from lotus_core.errors import LotusError
 from lotus_core.training.base import build_model
@@ -25,10 +26,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_of(base: str, variant: str) -> RunConfig:
+def run_of(base: str, variant: str, **model: str | int) -> RunConfig:
     run = parse_config(
         {
-            "model": {"name": "m", "task": "depth", "variant": variant, "base": base},
+            "model": {"name": "m", "task": "depth", "variant": variant, "base": base, **model},
             "data": {"sources": [{"name": "synthetic", "count": 4}]},
             "optim": {"steps": 1, "batch_size": 1, "lr": 1e-4},
             "output": {"dir": "out"},
@@ -86,6 +87,39 @@ def test_one_of_our_files_is_a_base_too(tmp_path: Path) -> None:
     assert narrow.variant == "d"
     with torch.no_grad():
         assert torch.allclose(narrow.eval()(x, None), original(x, torch.zeros_like(x)), atol=1e-6)
+
+
+def test_added_layers_change_nothing_until_they_are_trained(tmp_path: Path) -> None:
+    from lotus_core.checkpoints import save_model
+
+    original = tiny_model("g")
+    save_model(original, tmp_path / "ours.safetensors", dtype=torch.float32)
+    deep = build_model(run_of(str(tmp_path / "ours.safetensors"), "g", transformer_layers=3), resolution=64)
+    modules = [m for m in deep.unet.modules() if isinstance(m, Transformer2DModel)]
+    assert {len(m.transformer_blocks) for m in modules} == {3}
+    x, noise = torch.randn(2, 1, 4, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(deep.eval()(x, noise), original(x, noise))
+    deep(x, noise).square().mean().backward()
+    added = [
+        p
+        for m in modules
+        for p in (m.transformer_blocks[2].attn1.to_out[0].weight, m.transformer_blocks[2].ff.net[-1].weight)
+    ]
+    assert all(float(p.grad.abs().max()) > 0 for p in added)  # they learn from the first step
+    save_model(deep, tmp_path / "deep.safetensors", dtype=torch.float32)
+    again = build_model(run_of(str(tmp_path / "deep.safetensors"), "g", transformer_layers=3), resolution=64)
+    assert again.unet.state_dict().keys() == deep.unet.state_dict().keys()
+    with pytest.raises(LotusError, match="only adds layers"):
+        build_model(run_of(str(tmp_path / "deep.safetensors"), "g", transformer_layers=2), resolution=64)
+
+
+def test_layers_are_added_to_a_folder_as_well_and_not_to_random_weights(base: Path) -> None:
+    deep = build_model(run_of(str(base), "d", transformer_layers=2), resolution=64)
+    assert deep.unet.config.transformer_layers_per_block == 2
+    for layers in (-1, 2):
+        with pytest.raises(LotusError, match="transformer_layers"):
+            run_of("scratch" if layers > 0 else str(base), "g", transformer_layers=layers, autoencoder=str(base))
 
 
 def test_a_lotus_d_cannot_become_a_lotus_g(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from .assemble import Unfilled, build_autoencoder, unfilled
 from .configs import LATENT_CHANNELS, LATENT_SCALE, autoencoder_config
 from .diffusers_folder import folder_autoencoder
 from .diffusers_layout import WEIGHTS, read_json
-from .format import FORMAT
+from .format import FORMAT, part_of, with_rest
 from .header import read_header
 from .layouts import Part, contents_of
 from .single_file import header_config
@@ -28,12 +28,12 @@ def find_autoencoder(path: Path, half: bool) -> Unfilled[Autoencoder]:
     if path.is_dir():
         return _in_folder(path / "vae" if (path / "vae").is_dir() else path, half)
     header = read_header(path)
+    if header.metadata.get("format") == FORMAT:
+        vae = build_autoencoder(header_config(header, "vae_config"), str(path))
+        return unfilled(vae, part_of(with_rest(header), "vae."), "autoencoder", str(path))
     part = contents_of(header).vae
     if part is None:
         raise LotusError(f"{path} holds no autoencoder, so it is nothing for --vae: {WRONG}.")
-    if header.metadata.get("format") == FORMAT:
-        vae = build_autoencoder(header_config(header, "vae_config"), str(path))
-        return unfilled(vae, part, "autoencoder", str(path))
     if path.name.startswith(WEIGHTS) and path.with_name("config.json").is_file():
         return _in_folder(path.parent, half)
     if "xl" in path.stem.lower():  # its tensors have the same names and shapes

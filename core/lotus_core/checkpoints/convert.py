@@ -33,7 +33,7 @@ from .hub import TEXT, Wanted, download
 from .layouts import PROMPT
 from .load import is_hub_name, load_model
 from .registry import hub_id
-from .single_file import save_model
+from .single_file import same_bits, save_model
 from .writing import write_tensors
 
 QUANTISED_ERROR = 0.004  # of the largest in a row: half of 1/127, and the rounding of float16
@@ -49,13 +49,15 @@ def convert(
     dtype: torch.dtype | None = None,
     vae: str | None = None,
     text_encoder: str | None = None,
+    rest: Path | None = None,
     progress: Progress | None = None,
 ) -> str:
     """Write `source` to `target` and return what was written, in words.
 
     A pickle (.ckpt .pt .pth .bin) keeps its names, shapes and dtypes; torch reads it with `weights_only=True`, which
     runs no code of the file. Anything `load_model` takes becomes, in `dtype` (None: float16), our single file where
-    `target` ends in .safetensors, else a diffusers folder. torch.int8 is for our file only (`quantise`). A folder holds
+    `target` ends in .safetensors, else a diffusers folder. torch.int8 is for our file only (`quantise`), and so is
+    `rest`, a file of ours beside `target` whose tensors are not to be written again (`save_model`). A folder holds
     text_encoder/ and tokenizer/ where `source` or `text_encoder` have them; for Lotus itself, the embedding that it
     holds in any case is enough.
 
@@ -66,7 +68,7 @@ def convert(
     if path.is_file() and path.suffix.lower() in PICKLE_SUFFIXES:
         if target.suffix != ".safetensors":
             raise LotusError(f"The converted file's name must end in .safetensors, but {target.name} does not.")
-        options = {"task": task, "space": space, "dtype": dtype, "vae": vae, "text-encoder": text_encoder}
+        options = {"task": task, "space": space, "dtype": dtype, "vae": vae, "text-encoder": text_encoder, "rest": rest}
         given = [f"--{option}" for option, value in options.items() if value is not None]
         if given:
             raise LotusError(
@@ -83,15 +85,21 @@ def convert(
     if to_folder:
         if dtype == torch.int8:
             raise LotusError("A diffusers folder holds no 8-bit weights: use --dtype fp16, or a name in .safetensors.")
+        if rest is not None:
+            raise LotusError("A diffusers folder holds a whole model: leave out --rest, or use a name in .safetensors.")
         _check_folder(target)
     loaded = torch.float32 if dtype == torch.int8 else dtype
     model = load_model(
         source, "cpu", loaded, task=task, space=space, vae=vae, text_encoder=text_encoder, progress=progress
     )
-    words = f"{model.info.name}, {str(dtype).removeprefix('torch.')}, with its autoencoder and empty prompt"
+    if rest is not None and rest.resolve() == target.resolve():
+        raise LotusError(f"{target} cannot hold its own rest: write the result under another name.")
+    words = f"{model.info.name}, {str(dtype).removeprefix('torch.')}, " + (
+        f"what differs from {rest.name}" if rest else "with its autoencoder and empty prompt"
+    )
     if dtype == torch.int8:
         with atomic_path(target) as temporary:
-            save_model(model, temporary, dtype)
+            save_model(model, temporary, dtype, rest)
             error = largest_error(model, load_model(temporary, "cpu", loaded))
             _let_go(model)
             if not error <= QUANTISED_ERROR:
@@ -102,7 +110,7 @@ def convert(
     written = checksums(model)
     if not to_folder:
         with atomic_path(target) as temporary:
-            save_model(model, temporary, dtype)
+            save_model(model, temporary, dtype, rest)
             _check_reloaded(model, temporary, dtype, written)
         return f"{words}; read back, all {len(written)} tensors are equal"
     text = _text_folder(source, text_encoder, progress)
@@ -187,15 +195,9 @@ def _check_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
             [
                 name
                 for name in names | tensors.keys()
-                if name not in names or name not in tensors or not _same(file.get_tensor(name), tensors[name])
+                if name not in names or name not in tensors or not same_bits(file.get_tensor(name), tensors[name])
             ]
         )
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Bit for bit, so that NaN is NaN."""
-    alike = one.dtype == other.dtype and one.shape == other.shape
-    return alike and torch.equal(*(tensor.flatten().view(torch.uint8) for tensor in (one, other)))
 
 
 def _refuse(wrong: list[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from .format import with_rest
 from .header import read_header
 from .hub import kept_snapshot
 from .registry import embedded, hub_id
@@ -25,7 +27,10 @@ def identify(name: str) -> tuple[str, str | None]:
     if not path.exists():
         snapshot = kept_snapshot(hub_id(name))
         return name, None if snapshot is None else snapshot.name
-    files = [path] if path.is_file() else [file for pattern in _FOLDERS for file in path.glob(pattern)]
+    if path.is_file():
+        files = [header.path for header in with_rest(read_header(path))] if path.suffix == ".safetensors" else [path]
+    else:
+        files = [file for pattern in _FOLDERS for file in path.glob(pattern)]
     used = (file for file in files if file.is_file() and file.suffix in _SUFFIXES)
     return name if name in embedded() else str(path.resolve()), fingerprint(path, used)
 
@@ -34,7 +39,7 @@ def fingerprint(folder: Path, files: Iterable[Path]) -> str:
     """Of the names of `files` in `folder`, all of the small ones, and the beginning of each tensor of safetensors."""
     digest = hashlib.sha256()
     for path in sorted(files):
-        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(Path(os.path.relpath(path, folder)).as_posix().encode())
         if path.suffix != ".safetensors":
             digest.update(path.read_bytes())
             continue

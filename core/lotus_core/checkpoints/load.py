@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import Progress
 from .diffusers_layout import INFO, read_json
-from .format import FORMAT
+from .format import FORMAT, with_rest
 from .header import PICKLE_SUFFIXES, Header, read_header
 from .hub import HUB_ID, NETWORKS, Wanted, download
 from .registry import PUBLISHED, embedded, hub_id, meaning_of, near_matches, place_of
@@ -206,7 +206,7 @@ def count_parameters(source: str | os.PathLike[str]) -> int:
         files = [path]
     else:
         return FULL_SIZE
-    headers = (read_header(file) for file in files)
+    headers = (header for file in files for header in with_rest(read_header(file)))
     return max((sum(prod(tensor.shape) for tensor in header.tensors.values()) for header in headers), default=0)
 
 

@@ -1,7 +1,8 @@
 """Our own format: one safetensors file that holds everything a prediction needs.
 
 Tensors `unet.*`, `vae.*` (diffusers names) and `prompt_embeds`; what the model is lies in the header as strings. Large
-files hold kernels O×H×W×I, and say so there (`header.KERNELS`), so that they need not be reordered for every start.
+files hold kernels O×H×W×I, and say so there (`header.KERNELS`), so that they need not be reordered for every start. A
+file may lack tensors that another one in its folder has, and then names that one (`format.REST`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from ..errors import LotusError
 from ..model import Autoencoder, LotusModel
@@ -19,20 +21,26 @@ from ..model_info import ModelInfo
 from ..precision import not_finite
 from . import reading
 from .assemble import Unfilled, build_autoencoder, build_unet, unfilled
-from .format import FORMAT, FORMAT_VERSION, check_format
-from .header import CHANNELS_LAST, KERNELS, Header
-from .layouts import PROMPT, SCALE, Part
+from .format import FORMAT, FORMAT_VERSION, REST, check_format, part_of, with_rest
+from .header import CHANNELS_LAST, KERNELS, Header, read_header
+from .layouts import PROMPT, SCALE
 from .quantise import quantised
 from .reading import read_tensors
 from .writing import write_tensors
 
 
-def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16) -> None:
+def save_model(
+    model: LotusModel,
+    path: str | os.PathLike[str],
+    dtype: torch.dtype = torch.float16,
+    rest: str | os.PathLike[str] | None = None,
+) -> None:
     """Write `model` to one .safetensors file, its weights as `dtype`. The file appears whole or not at all.
 
-    torch.int8 keeps matrices and kernels in 8 bits (`quantise`), the rest in float16.
+    torch.int8 keeps matrices and kernels in 8 bits (`quantise`), the rest in float16. `rest` is a file of ours in the
+    same folder: tensors that it holds bit for bit are left out, and whoever loads the new file needs both.
 
-    Raises LotusError where the weights are not finite in `dtype` or the file cannot be written.
+    Raises LotusError where the weights are not finite in `dtype`, `rest` is no such file, or writing fails.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -51,13 +59,16 @@ def save_model(model: LotusModel, path: str | os.PathLike[str], dtype: torch.dty
     broken = not_finite(tensors)
     if broken is not None:
         raise LotusError(f"The model's weights are not finite as {dtype} ({broken}), so {path.name} was not written.")
-    kernels = {}
-    if dtype != torch.int8 and sum(tensor.nbytes for tensor in tensors.values()) >= reading.MAP_FROM:
+    layout = {}
+    if rest is not None:
+        tensors = _without(tensors, path, Path(rest))
+        layout[REST] = Path(rest).name
+    elif dtype != torch.int8 and sum(tensor.nbytes for tensor in tensors.values()) >= reading.MAP_FROM:
         # A folded model can use them where they lie in the file.
         tensors = {name: tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor for name, tensor in tensors.items()}
-        kernels = {KERNELS: CHANNELS_LAST}
+        layout[KERNELS] = CHANNELS_LAST
     metadata = {
-        **kernels,
+        **layout,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "variant": model.variant,
@@ -85,14 +96,16 @@ def load_single_file(
     check_format(header)
     info = ModelInfo.from_metadata(header.metadata, where)
     unet = build_unet(header_config(header, "unet_config"), where)
-    if PROMPT not in header.tensors and prompt is None:
+    headers = with_rest(header)
+    prompts = [one for one in headers if PROMPT in one.tensors]
+    if not prompts and prompt is None:
         raise LotusError(f"{where} lacks the embedding of the empty prompt ({PROMPT}): convert the model again.")
-    filled = unfilled(unet, _part(header, "unet."), "U-Net", where)
+    filled = unfilled(unet, part_of(headers, "unet."), "U-Net", where)
     if vae is None:
         own = build_autoencoder(header_config(header, "vae_config"), where)
-        vae = unfilled(own, _part(header, "vae."), "autoencoder", where)
+        vae = unfilled(own, part_of(headers, "vae."), "autoencoder", where)
     if prompt is None:
-        prompt = dict(read_tensors(header, {PROMPT: PROMPT}, device, dtype))[PROMPT]
+        prompt = dict(read_tensors(prompts[0], {PROMPT: PROMPT}, device, dtype))[PROMPT]
     return LotusModel(
         filled.fill(device, dtype, channels_last),
         vae.fill(device, dtype, channels_last),
@@ -101,13 +114,25 @@ def load_single_file(
     )
 
 
-def _part(header: Header, prefix: str) -> Part:
-    names = {
-        name: name.removeprefix(prefix)
-        for name in header.tensors
-        if name.startswith(prefix) and not name.endswith(SCALE)
-    }
-    return Part.of([(header, names)], "diffusers", str(header.path))
+def _without(tensors: dict[str, torch.Tensor], path: Path, rest: Path) -> dict[str, torch.Tensor]:
+    """Those of `tensors` that `rest` holds differently or not. Raises LotusError unless it can go with `path`."""
+    header = read_header(rest)
+    check_format(header)
+    if rest.resolve().parent != path.resolve().parent or REST in header.metadata or header.channels_last:
+        raise LotusError(
+            f"{rest} cannot hold the rest of a file in {path.parent}: it has to be in that folder, and a whole file of"
+            f" less than {reading.MAP_FROM >> 20} MiB."
+        )
+    with safe_open(rest, "pt") as file:
+        there = {name for name in tensors.keys() & set(file.keys()) if same_bits(file.get_tensor(name), tensors[name])}
+    kept = {name.removesuffix(SCALE) for name in tensors.keys() - there}  # numbers and their scale go together
+    return {name: tensor for name, tensor in tensors.items() if name.removesuffix(SCALE) in kept}
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors have the same dtype, shape and bits, so that NaN is NaN."""
+    alike = one.dtype == other.dtype and one.shape == other.shape
+    return alike and torch.equal(*(tensor.contiguous().flatten().view(torch.uint8) for tensor in (one, other)))
 
 
 def _config_json(module: torch.nn.Module) -> str:

@@ -25,6 +25,12 @@ def add(commands: Any) -> None:
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
     parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32", "int8"), help="of a model (default: fp16)")
     add_part_options(parser)
+    parser.add_argument(
+        "--rest",
+        metavar="FILE",
+        type=Path,
+        help="one of our files beside DST: write only what differs from it, so that both files are the model",
+    )
     add_quiet(parser)
     parser.set_defaults(run=run)
 
@@ -46,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
             dtype=dtypes[args.dtype],
             vae=args.vae,
             text_encoder=args.text_encoder,
+            rest=args.rest,
             progress=progress or silent,
         )
     if not args.quiet:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.diffusers_layout import PROMPT_FILE, read_part
-from ..checkpoints.format import FORMAT, check_format, not_ours
+from ..checkpoints.format import FORMAT, check_format, not_ours, part_of, with_rest
 from ..checkpoints.header import Header, read_header
 from ..checkpoints.hub import kept_snapshot
-from ..checkpoints.layouts import Part, contents_of
+from ..checkpoints.layouts import PROMPT, Part, contents_of
 from ..checkpoints.load import is_hub_name
 from ..checkpoints.registry import PUBLISHED, embedded, hub_id, near_matches, place_of, published_name
 from ..errors import LotusError
@@ -55,17 +55,19 @@ def run(args: argparse.Namespace) -> None:
 def _our_file(header: Header) -> Lines:
     check_format(header)
     info = ModelInfo.from_metadata(header.metadata)
-    contents = contents_of(header)
-    parts = {"U-Net": contents.unet, "autoencoder": contents.vae}
-    missing = [name for name, part in parts.items() if part is None]
-    prompt = header.tensors[contents.prompt] if contents.prompt else None
+    headers = with_rest(header)
+    found = {"U-Net": part_of(headers, "unet."), "autoencoder": part_of(headers, "vae.")}
+    parts = {name: part for name, part in found.items() if part.shapes}
+    missing = [name for name in found if name not in parts]
+    prompt = next((one.tensors[PROMPT] for one in headers if PROMPT in one.tensors), None)
     lines = [
         ("name", info.name),
         ("layout", "one file of Lotus's own"),
         ("predicts", _predicts(info.task, info.space)),
-        ("variant", _variant(contents.unet)),
+        ("variant", _variant(parts.get("U-Net"))),
         ("longest edge", f"{info.resolution} pixels"),
-        *((name, _weights(part)) for name, part in parts.items() if part is not None),
+        *((name, _weights(part)) for name, part in parts.items()),
+        *(("rest of it", f"in {rest.path.name} beside it") for rest in headers[1:]),
         *([("empty prompt", f"{'×'.join(map(str, prompt.shape))} numbers, {prompt.dtype}")] if prompt else []),
         ("missing", ", ".join(missing + ([] if prompt else ["empty prompt"])) or "nothing"),
     ]

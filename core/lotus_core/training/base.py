@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.attention import BasicTransformerBlock
 from torch import nn
 
 from ..checkpoints.assemble import quiet_diffusers
@@ -38,6 +39,8 @@ def build_model(run: RunConfig, resolution: int) -> LotusModel:
         unet, vae, prompt = _scratch(run)
     else:
         unet, vae, prompt = _from_base(run.model.base, run.model.variant)
+        if run.model.transformer_layers:
+            unet = deepened(unet, run.model.transformer_layers)
         if run.model.autoencoder:
             vae = load_autoencoder(run.model.autoencoder)
     info = ModelInfo(
@@ -89,6 +92,32 @@ def narrow_input(unet: UNet2DConditionModel) -> None:
             new.bias.copy_(old.bias)
     unet.conv_in = new
     unet.register_to_config(in_channels=channels)
+
+
+def deepened(unet: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
+    """A U-Net whose attention modules have `layers` transformer layers each, and which computes what `unet` does.
+
+    Added layers come last in their module. Each adds to its input what its output projections make of it, and these
+    start from zero, so that training sets out from what the base has learnt (Net2Net, Chen et al. 2016, arXiv
+    1511.05641, keeps the function likewise). The rest of them is random.
+
+    Raises LotusError where the U-Net has no attention, or more layers than that.
+    """
+    deep: UNet2DConditionModel = type(unet).from_config({**unet.config, "transformer_layers_per_block": layers})
+    present, wanted = unet.state_dict(), deep.state_dict()
+    if present.keys() - wanted.keys() or not any(isinstance(m, BasicTransformerBlock) for m in unet.modules()):
+        raise LotusError(
+            f"[model] transformer_layers = {layers} only adds layers: the base's U-Net has more in its attention"
+            " modules, or has none of these."
+        )
+    deep.load_state_dict(present, strict=False)
+    kept = {name for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
+    for name, module in deep.named_modules():
+        if isinstance(module, BasicTransformerBlock) and name not in kept:
+            for projection in (module.attn1.to_out[0], module.attn2.to_out[0], module.ff.net[-1]):
+                nn.init.zeros_(projection.weight)
+                nn.init.zeros_(projection.bias)
+    return deep
 
 
 def load_autoencoder(path: str) -> Autoencoder:

@@ -30,6 +30,11 @@ def check_run(run: RunConfig) -> None:
         raise LotusError('[model] base = "scratch" needs autoencoder = the folder or file of a trained autoencoder.')
     if model.base != "scratch" and model.unet:
         raise LotusError('[model.unet] is read for base = "scratch" only: remove it, the base brings its own.')
+    if model.transformer_layers < 0 or (model.transformer_layers and model.base == "scratch"):
+        raise LotusError(
+            "[model] transformer_layers is how many layers each attention module of the base gets: set it to 1 or more,"
+            ' or to 0; for base = "scratch" [model.unet] says it.'
+        )
     if model.variant == "d" and (protocol.prediction != "x0" or protocol.training_timesteps != 1):
         raise LotusError(
             'variant = "d" has no noise to predict: it needs prediction = "x0" and training_timesteps = 1.'

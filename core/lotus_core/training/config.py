@@ -17,7 +17,9 @@ class ModelConfig:
     """What is trained, and from what.
 
     `unet` (keyword arguments of diffusers' UNet2DConditionModel), `prompt_tokens` and `cross_attention_dim` belong to
-    base = "scratch". `resolution` 0 records the longest edge of the training pictures.
+    base = "scratch". `transformer_layers` belongs to any other: each attention module of its U-Net gets that many
+    layers, and at first the added ones change nothing; 0 adds none. `resolution` 0 records the longest edge of the
+    training pictures.
     """
 
     name: str
@@ -28,6 +30,7 @@ class ModelConfig:
     autoencoder: str = ""
     prompt_tokens: int = 2
     cross_attention_dim: int = 64
+    transformer_layers: int = 0
     resolution: int = 0
     unet: dict[str, Any] = field(default_factory=dict)
 
