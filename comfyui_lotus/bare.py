@@ -73,7 +73,7 @@ def meaning_for(path: str, chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_whole(path: str) -> bool:
-    """Whether a file is one of ours, which lacks nothing."""
+    """Whether a file is one of ours, which lacks nothing, or names the file that has it."""
     return read_header(path).metadata.get("format") == FORMAT
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import folder_paths
 
-from lotus_core.checkpoints.format import FORMAT, part_of, with_rest
+from lotus_core.checkpoints.format import FORMAT
 from lotus_core.checkpoints.header import read_header
 from lotus_core.checkpoints.layouts import contents_of
 from lotus_core.checkpoints.registry import PUBLISHED, embedded, embedded_decoders, hub_id
@@ -115,11 +115,10 @@ def _is_lotus(path: str) -> bool:
 def _holds_lotus(path: str, *_: int) -> bool:
     try:
         header = read_header(path)
-        ours = header.metadata.get("format") == FORMAT
-        unet = part_of(with_rest(header), "unet.") if ours else contents_of(header).unet
     except LotusError:
         return False
-    return unet is not None and unet.is_lotus
+    unet = contents_of(header).unet
+    return header.metadata.get("format") == FORMAT or (unet is not None and unet.is_lotus)
 
 
 def _required(folder: str, name: str) -> str:

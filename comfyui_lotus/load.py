@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management as mm
 from comfy_api.latest import io
 
 from lotus_core.checkpoints.registry import embedded
+from lotus_core.checkpoints.rest import files_of
 from lotus_core.errors import LotusError
 
 from .bare import host_prompt, meaning_for, vae_for
@@ -91,10 +93,10 @@ class LoadLotus(io.ComfyNode):
     def fingerprint_inputs(cls, model: str | None, vae: str | None, fast_decoder: str | None, **others: Any) -> str:
         """Another file under the same name is another model."""
         try:
-            parts = _paths(model, vae, fast_decoder)
+            parts = [Path(embedded().get(part, part)) for part in _paths(model, vae, fast_decoder)]
+            files = [str(file) for part in parts for file in files_of(part)]
         except LotusError as error:
             return str(error)
-        files = (str(embedded().get(part, part)) for part in parts)
         return " ".join(f"{file} {stamp(file)}" for file in files)
 
     @classmethod

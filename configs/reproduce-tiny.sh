@@ -23,19 +23,26 @@ for stage in 4 5 6; do lotus train "configs/tiny-normal-g-$stage.toml" --resume;
 
 # Third: from the mean of both, with more rooms and roads, then in varied light and colours (11, 8). Fourth: longer so (12, 9).
 # Fifth: the error of the decoded maps counts (13, 10). Sixth: spread in decoded maps, then Muon (14 to 16, 11 and 12). Seventh: longer (17).
+# Eighth: with more layers, streets and hills (18).
 $scenes runs/scenes/indoor --count 900 --height 192 --width 256 --seed 106 --kinds room,tabletop,clutter
 $scenes runs/scenes/road --count 700 --height 80 --width 256 --seed 107 --kinds street,alley
+$scenes runs/scenes/outdoor --count 1000 --height 192 --width 256 --seed 108 --kinds street,hills
 mean="python -m lotus_core.training.average"
 $mean runs/tiny-depth-mean.safetensors runs/tiny-depth-g-{5,9}/lotus-tiny-depth-g.safetensors
 $mean runs/tiny-normal-mean.safetensors runs/tiny-normal-g-{3,6}/lotus-tiny-normal-g.safetensors
-for stage in 10 11 12 13 14 15 16 17; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
+for stage in 10 11 12 13 14 15 16 17 18; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
 for stage in 7 8 9 10 11 12; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
-for task in depth normal; do lotus train "configs/tiny-$task-d.toml" --resume; done
+lotus train configs/tiny-normal-d.toml --resume
 $scenes runs/scenes/decoder --count 400 --height 96 --width 128 --seed 4
 lotus train configs/tiny-decoder.toml --resume
 
-for run in depth-g-17 normal-g-12 depth-d normal-d; do
+weights=core/lotus_core/weights
+for run in depth-g-18 normal-g-12 normal-d; do
   name=lotus-tiny-${run%-[0-9]*}
-  lotus convert "runs/tiny-$run/$name.safetensors" "core/lotus_core/weights/$name.safetensors" --dtype int8
+  lotus convert "runs/tiny-$run/$name.safetensors" "$weights/$name.safetensors" --dtype int8
 done
+# Depth has one U-Net: its Lotus-D is the Lotus-G without its noise, of which only the first layer is a file of its own.
+python -m lotus_core.training.noiseless runs/lotus-tiny-depth-d.safetensors runs/tiny-depth-g-18/lotus-tiny-depth-g.safetensors
+lotus convert runs/lotus-tiny-depth-d.safetensors $weights/lotus-tiny-depth-d.safetensors --dtype int8 \
+  --rest $weights/lotus-tiny-depth-g.safetensors
 python -m benchmarks.tiny

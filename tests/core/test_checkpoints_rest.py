@@ -8,15 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import lotus_core as lotus
 from lotus_core.checkpoints import read_header, save_model
 from lotus_core.checkpoints.identity import identify
 from lotus_core.checkpoints.load import count_parameters
 from lotus_core.checkpoints.registry import WEIGHTS
+from lotus_core.checkpoints.rest import files_of
 from lotus_core.cli import main
 from lotus_core.errors import LotusError
+from lotus_core.training.base import deepened
 from lotus_core.training.noiseless import main as make_noiseless
+
+from .models import tiny_model
 
 G = "lotus-tiny-normal-g.safetensors"
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -51,59 +57,89 @@ def test_it_answers_what_its_lotus_g_answers_to_noise_of_zero(folder: Path) -> N
     with torch.no_grad():
         expected, found = g(latents, torch.zeros_like(latents)), d(latents, None)
     assert float((expected - found).abs().max()) < 0.01 * float(expected.abs().max())  # one is stored in half precision
-    assert d.info.training["noiseless"] == G
-    assert d.info.training["config"] == g.info.training["config"]
+    assert d.info.training == {"noiseless": {"model": G, "training": g.info.training}}
 
 
-def test_info_and_convert_see_the_whole_model(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_models_and_convert_see_the_whole_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["info", str(folder / "d.safetensors")]) == 0
     said = capsys.readouterr().out
-    assert all(words in said for words in (f"in {G} beside it", "missing:      nothing", "Lotus-D"))
+    for words in (
+        f"what differs from {G} beside it",
+        "missing:      nothing",
+        "Lotus-D",
+        "autoencoder:  373,895 numbers",
+    ):
+        assert words in said
+    assert f"U-Net:        {lotus.load_model(folder / 'd.safetensors').unet.num_parameters():,} numbers" in said
     assert main(["convert", str(folder / "d.safetensors"), str(tmp_path / "copy.safetensors")]) == 0
-    own, copy = (lotus.load_model(p).state_dict() for p in (folder / "d.safetensors", tmp_path / "copy.safetensors"))
-    assert all(
-        torch.allclose(own[name], tensor, atol=1e-3 * float(own[name].abs().max())) for name, tensor in copy.items()
-    )
+    assert "with its autoencoder and empty prompt" in capsys.readouterr().out
+    (own, copy) = (lotus.load_model(p) for p in (folder / "d.safetensors", tmp_path / "copy.safetensors"))
+    for name, tensor in copy.state_dict().items():
+        assert torch.allclose(own.state_dict()[name], tensor, rtol=1e-3, atol=1e-6), name
 
 
-def test_the_autoencoder_in_the_other_file_serves_too(folder: Path) -> None:
-    own, other = (lotus.load_model(folder / G, vae=folder / name).vae.state_dict() for name in ("d.safetensors", G))
+def test_autoencoder_and_prompt_in_the_other_file_serve_too(folder: Path) -> None:
+    made = [lotus.load_model(folder / G, vae=folder / n, text_encoder=folder / n) for n in ("d.safetensors", G)]
+    own, other = (model.state_dict() for model in made)
     assert all(torch.equal(tensor, other[name]) for name, tensor in own.items())
 
 
 def test_alone_it_is_refused_in_a_sentence_that_names_the_other(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(folder / "d.safetensors", tmp_path)
-    for command in (["info"], ["predict", str(folder / "no.png"), "--model"], ["convert"]):
-        rest = [str(tmp_path / "x.safetensors")] if command == ["convert"] else []
-        code = main([*command, str(tmp_path / "d.safetensors"), *rest])
+    alone, photo = shutil.copy(folder / "d.safetensors", tmp_path), tmp_path / "photo.png"
+    Image.fromarray(PHOTO).save(photo)
+    for command in (
+        ["info", alone],
+        ["predict", str(photo), "-o", str(tmp_path / "maps"), "--task", "normal", "--model", alone],
+        ["convert", alone, str(tmp_path / "x.safetensors")],
+        ["convert", str(folder / G), str(tmp_path / "x.safetensors"), "--vae", alone],
+    ):
+        assert main(list(map(str, command))) == 2
         error = capsys.readouterr().err
-        assert (code, error.count("\n")) == (2, 1)
-        assert command[0] == "predict" or f"differs from {G}, which is not in its folder" in error
+        assert f"differs from {G}, which is not in its folder" in error
+        assert error.count("\n") == 1
 
 
-def test_another_model_under_the_other_name_is_noticed(folder: Path, tmp_path: Path) -> None:
+def test_another_model_under_the_other_name_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "d.safetensors", tmp_path)
-    shutil.copy(WEIGHTS / "lotus-tiny-depth-g.safetensors", tmp_path / G)
     before = identify(str(folder / "d.safetensors"))[1]
-    assert identify(str(tmp_path / "d.safetensors"))[1] != before
+    for other in ("lotus-tiny-depth-g.safetensors", "lotus-tiny-normal-d.safetensors"):
+        shutil.copy(WEIGHTS / other, tmp_path / G)
+        assert identify(str(tmp_path / "d.safetensors"))[1] != before
+        with pytest.raises(LotusError, match=f"{G} is not the file that d.safetensors takes the rest"):
+            lotus.load_model(tmp_path / "d.safetensors")
 
 
-@pytest.mark.parametrize("wrong", ["elsewhere", "itself", "not whole", "not ours", "folder", "missing"])
+def test_programs_that_stay_open_notice_that_either_file_changed(folder: Path) -> None:
+    assert files_of(folder / "d.safetensors") == [folder / "d.safetensors", folder / G]
+    assert files_of(folder / G) == [folder / G]
+    assert files_of(folder) == [folder]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["elsewhere", "itself", "not whole", "not ours", "folder", "missing", "deeper", "int8"]
+)
 def test_what_cannot_hold_the_rest_is_refused_and_nothing_is_written(
     wrong: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in (G, "d.safetensors"):
         shutil.copy(folder / name, tmp_path)
-    (tmp_path / "text.safetensors").write_text("no tensors")
+    save_file({"weight": torch.ones(2)}, tmp_path / "other.safetensors")
+    model = lotus.load_model(folder / G, "cpu", torch.float32)
+    model.unet = deepened(model.unet, 6)
+    save_model(model, tmp_path / "deeper.safetensors")
     rest, words = {
-        "elsewhere": (folder / G, "has to be in that folder"),
+        "elsewhere": (folder / G, "another file of the same folder"),
         "itself": (tmp_path / "new.safetensors", "cannot hold its own rest"),
-        "not whole": (tmp_path / "d.safetensors", "a whole file"),
-        "not ours": (tmp_path / "text.safetensors", "not a usable safetensors file"),
+        "not whole": (tmp_path / "d.safetensors", "is not whole itself"),
+        "not ours": (tmp_path / "other.safetensors", "is not a Lotus checkpoint"),
         "folder": (tmp_path / G, "leave out --rest"),
         "missing": (tmp_path / "none.safetensors", "There is no file"),
+        "deeper": (tmp_path / "deeper.safetensors", "holds another network"),
+        "int8": (tmp_path / G, "shares less than half of the weights"),
     }[wrong]
     target = tmp_path / ("new" if wrong == "folder" else "new.safetensors")
     before = sorted(tmp_path.iterdir())
@@ -114,24 +150,50 @@ def test_what_cannot_hold_the_rest_is_refused_and_nothing_is_written(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_chain_and_a_path_are_refused(folder: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    tensors, words = load_file(folder / "d.safetensors"), dict(read_header(folder / "d.safetensors").metadata)
-    for name, rest in (("chain", "d.safetensors"), ("path", f"../{folder.name}/{G}"), ("nothing", "")):
-        save_file(tensors, folder / f"{name}.safetensors", {**words, "rest": rest})
-        with pytest.raises(LotusError, match=r"not whole itself|not in its folder"):
-            lotus.load_model(folder / f"{name}.safetensors")
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        ("d.safetensors", "is not the file that"),  # a chain: not what it was made with
+        (f"../{G}", "no safetensors file beside it"),
+        ("a" * 300 + ".safetensors", "no safetensors file beside it"),
+        ("two\nlines.safetensors", "no safetensors file beside it"),
+        ("", "no safetensors file beside it"),
+    ],
+)
+def test_hostile_names_are_one_sentence(rest: str, words: str, folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "d.safetensors", tmp_path)
+    said = dict(read_header(folder / "d.safetensors").metadata)
+    save_file(load_file(folder / "d.safetensors"), tmp_path / "hostile.safetensors", {**said, "rest": rest})
+    with pytest.raises(LotusError, match=words) as refused:
+        lotus.load_model(tmp_path / "hostile.safetensors")
+    assert "\n" not in str(refused.value)
 
 
 def test_numbers_and_their_scales_are_kept_together(tmp_path: Path) -> None:
-    """Twice the weights have the same 8-bit numbers and other scales: both are kept."""
-    from .models import tiny_model
-
+    """Twice the weights have the same 8-bit numbers and another scale: both are written."""
     model = tiny_model("g")
     save_model(model, tmp_path / "first.safetensors", torch.int8)
+    weight = model.unet.mid_block.resnets[0].conv1.weight
     with torch.no_grad():
-        model.unet.conv_out.weight *= 2
+        weight *= 2
     save_model(model, tmp_path / "second.safetensors", torch.int8, rest=tmp_path / "first.safetensors")
-    back = lotus.load_model(tmp_path / "second.safetensors").unet.conv_out.weight
-    assert torch.allclose(back, model.unet.conv_out.weight, rtol=0, atol=0.01 * float(back.detach().abs().max()))
+    name = "unet.mid_block.resnets.0.conv1.weight"
+    assert set(read_header(tmp_path / "second.safetensors").tensors) == {name, f"{name}.int8_scale"}
+    back = lotus.load_model(tmp_path / "second.safetensors").unet.mid_block.resnets[0].conv1.weight
+    assert torch.allclose(back, weight, rtol=0, atol=0.01 * float(weight.detach().abs().max()))
+
+
+def test_large_files_whose_kernels_lie_otherwise_hold_a_rest_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lotus_core.checkpoints.reading.MAP_FROM", 1)
+    model = tiny_model("g")
+    save_model(model, tmp_path / "first.safetensors")
+    assert read_header(tmp_path / "first.safetensors").channels_last
+    with torch.no_grad():
+        model.unet.conv_out.weight += 1
+    save_model(model, tmp_path / "second.safetensors", rest=tmp_path / "first.safetensors")
+    assert set(read_header(tmp_path / "second.safetensors").tensors) == {"unet.conv_out.weight"}
+    back = lotus.load_model(tmp_path / "second.safetensors")
+    for name, tensor in model.state_dict().items():
+        assert torch.allclose(back.state_dict()[name], tensor, rtol=1e-3, atol=1e-5), name

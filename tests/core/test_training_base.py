@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -115,8 +116,17 @@ def test_added_layers_change_nothing_until_they_are_trained(tmp_path: Path) -> N
 
 
 def test_layers_are_added_to_a_folder_as_well_and_not_to_random_weights(base: Path) -> None:
-    deep = build_model(run_of(str(base), "d", transformer_layers=2), resolution=64)
-    assert deep.unet.config.transformer_layers_per_block == 2
+    config = base / "unet" / "config.json"
+    text = config.read_text()
+    words = json.loads(text)
+    for words["reverse_transformer_layers_per_block"] in (None, [1, 1]):
+        for _ in range(2):  # with the key, and without it, as in the folders of Stable Diffusion 2
+            config.write_text(json.dumps(words))
+            deep = build_model(run_of(str(base), "d", transformer_layers=2), resolution=64)
+            modules = [m for m in deep.unet.modules() if isinstance(m, Transformer2DModel)]
+            assert {len(m.transformer_blocks) for m in modules} == {2}
+            words.pop("transformer_layers_per_block", None)
+    config.write_text(text)
     for layers in (-1, 2):
         with pytest.raises(LotusError, match="transformer_layers"):
             run_of("scratch" if layers > 0 else str(base), "g", transformer_layers=layers, autoencoder=str(base))

@@ -10,9 +10,10 @@ from .assemble import Unfilled, build_autoencoder, unfilled
 from .configs import LATENT_CHANNELS, LATENT_SCALE, autoencoder_config
 from .diffusers_folder import folder_autoencoder
 from .diffusers_layout import WEIGHTS, read_json
-from .format import FORMAT, part_of, with_rest
+from .format import FORMAT
 from .header import read_header
 from .layouts import Part, contents_of
+from .rest import parts_of
 from .single_file import header_config
 
 WRONG = "Lotus uses the autoencoder of Stable Diffusion 1 and 2, such as vae-ft-mse-840000-ema-pruned.safetensors"
@@ -28,12 +29,13 @@ def find_autoencoder(path: Path, half: bool) -> Unfilled[Autoencoder]:
     if path.is_dir():
         return _in_folder(path / "vae" if (path / "vae").is_dir() else path, half)
     header = read_header(path)
-    if header.metadata.get("format") == FORMAT:
-        vae = build_autoencoder(header_config(header, "vae_config"), str(path))
-        return unfilled(vae, part_of(with_rest(header), "vae."), "autoencoder", str(path))
-    part = contents_of(header).vae
-    if part is None:
+    ours = header.metadata.get("format") == FORMAT
+    part = parts_of(header).vae if ours else contents_of(header).vae
+    if part is None or not part.shapes:
         raise LotusError(f"{path} holds no autoencoder, so it is nothing for --vae: {WRONG}.")
+    if ours:
+        vae = build_autoencoder(header_config(header, "vae_config"), str(path))
+        return unfilled(vae, part, "autoencoder", str(path))
     if path.name.startswith(WEIGHTS) and path.with_name("config.json").is_file():
         return _in_folder(path.parent, half)
     if "xl" in path.stem.lower():  # its tensors have the same names and shapes

@@ -80,6 +80,8 @@ def convert(
             write_tensors(temporary, tensors)
             _check_tensors(tensors, temporary)
         return f"{len(tensors)} tensors, unchanged; read back, all are equal"
+    if rest is not None and rest.resolve() == target.resolve():
+        raise LotusError(f"{target} cannot hold its own rest: write the result under another name.")
     dtype = dtype or torch.float16
     to_folder = target.suffix != ".safetensors"
     if to_folder:
@@ -92,8 +94,6 @@ def convert(
     model = load_model(
         source, "cpu", loaded, task=task, space=space, vae=vae, text_encoder=text_encoder, progress=progress
     )
-    if rest is not None and rest.resolve() == target.resolve():
-        raise LotusError(f"{target} cannot hold its own rest: write the result under another name.")
     words = f"{model.info.name}, {str(dtype).removeprefix('torch.')}, " + (
         f"what differs from {rest.name}" if rest else "with its autoencoder and empty prompt"
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from ..errors import LotusError
-from .header import read_header, refuse_pickle
+from .header import is_plain_name, read_header, refuse_pickle
 from .layouts import Part, same
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -35,7 +34,7 @@ def weight_files(folder: Path, half: bool) -> list[Path]:
         index = folder / f"{WEIGHTS}.safetensors.index{variant}.json"
         if index.is_file():
             shards = read_json(index).get("weight_map")
-            if not isinstance(shards, dict) or not shards or not all(map(_plain_file, shards.values())):
+            if not isinstance(shards, dict) or not shards or not all(map(is_plain_name, shards.values())):
                 raise LotusError(
                     f"{index} names files that are not safetensors beside it, as the shards of weights are: download it"
                     " again."
@@ -44,11 +43,6 @@ def weight_files(folder: Path, half: bool) -> list[Path]:
     for pickled in sorted(folder.glob("*.bin")):
         refuse_pickle(pickled)
     raise LotusError(f"{folder} holds no {WEIGHTS}.safetensors: download the model again.")
-
-
-def _plain_file(name: object) -> bool:
-    """Whether an index may name this file: one in its own folder, wherever that lies."""
-    return isinstance(name, str) and name.endswith(".safetensors") and not re.search(r"[/\\:\0]", name)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ DTYPE_BYTES = {
 }  # fmt: skip
 KERNELS = "kernels"  # in the metadata of our files that hold kernels O×H×W×I: the key, and what it then says
 CHANNELS_LAST = "channels last"
+_LONGEST_NAME = 200
 NAMED_AT_MOST = 5  # tensors that an error message lists
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 
@@ -126,6 +128,13 @@ def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
         raise _not_safetensors(path, f"its header has {len(names)} names twice: {name_some(names)}")
     return values
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a file may name this one as part of it: a safetensors file of the same folder, wherever that lies."""
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+        return False
+    return name.endswith(".safetensors") and not re.search(r"[/\\:\0\r\n]", name)
 
 
 def name_some(names: Iterable[str]) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import Progress
 from .diffusers_layout import INFO, read_json
-from .format import FORMAT, with_rest
+from .format import FORMAT
 from .header import PICKLE_SUFFIXES, Header, read_header
 from .hub import HUB_ID, NETWORKS, Wanted, download
 from .registry import PUBLISHED, embedded, hub_id, meaning_of, near_matches, place_of
+from .rest import files_of
 
 if TYPE_CHECKING:
     import torch
@@ -206,7 +207,7 @@ def count_parameters(source: str | os.PathLike[str]) -> int:
         files = [path]
     else:
         return FULL_SIZE
-    headers = (header for file in files for header in with_rest(read_header(file)))
+    headers = (read_header(part) for file in files for part in files_of(file) if part.is_file())
     return max((sum(prod(tensor.shape) for tensor in header.tensors.values()) for header in headers), default=0)
 
 

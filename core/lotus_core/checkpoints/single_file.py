@@ -1,8 +1,8 @@
-"""Our own format: one safetensors file that holds everything a prediction needs.
+"""Our own format: one safetensors file that holds everything a prediction needs, alone or with another one.
 
 Tensors `unet.*`, `vae.*` (diffusers names) and `prompt_embeds`; what the model is lies in the header as strings. Large
 files hold kernels O×H×W×I, and say so there (`header.KERNELS`), so that they need not be reordered for every start. A
-file may lack tensors that another one in its folder has, and then names that one (`format.REST`).
+file may lack tensors that another one in its folder has, and then names that one (`rest`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from ..model_info import ModelInfo
 from ..precision import not_finite
 from . import reading
 from .assemble import Unfilled, build_autoencoder, build_unet, unfilled
-from .format import FORMAT, FORMAT_VERSION, REST, check_format, part_of, with_rest
-from .header import CHANNELS_LAST, KERNELS, Header, read_header
+from .fingerprint import fingerprint
+from .format import FORMAT, WHOLE, WITH_REST
+from .header import CHANNELS_LAST, KERNELS, Header, name_some, read_header
 from .layouts import PROMPT, SCALE
 from .quantise import quantised
 from .reading import read_tensors
+from .rest import REST, REST_FINGERPRINT, parts_of
 from .writing import write_tensors
 
 
@@ -37,10 +39,11 @@ def save_model(
 ) -> None:
     """Write `model` to one .safetensors file, its weights as `dtype`. The file appears whole or not at all.
 
-    torch.int8 keeps matrices and kernels in 8 bits (`quantise`), the rest in float16. `rest` is a file of ours in the
-    same folder: tensors that it holds bit for bit are left out, and whoever loads the new file needs both.
+    torch.int8 keeps matrices and kernels in 8 bits (`quantise`), the rest in float16. `rest` is a whole file of ours in
+    the same folder: tensors that it holds bit for bit are left out, and whoever loads the new file needs both.
 
-    Raises LotusError where the weights are not finite in `dtype`, `rest` is no such file, or writing fails.
+    Raises LotusError where the weights are not finite in `dtype`, `rest` is no such file or shares less than half of
+    the bytes, or writing fails.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -59,10 +62,10 @@ def save_model(
     broken = not_finite(tensors)
     if broken is not None:
         raise LotusError(f"The model's weights are not finite as {dtype} ({broken}), so {path.name} was not written.")
-    layout = {}
+    layout: dict[str, str] = {}
     if rest is not None:
         tensors = _without(tensors, path, Path(rest))
-        layout[REST] = Path(rest).name
+        layout |= {REST: Path(rest).name, REST_FINGERPRINT: fingerprint(Path(rest), [Path(rest)])}
     elif dtype != torch.int8 and sum(tensor.nbytes for tensor in tensors.values()) >= reading.MAP_FROM:
         # A folded model can use them where they lie in the file.
         tensors = {name: tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor for name, tensor in tensors.items()}
@@ -70,7 +73,7 @@ def save_model(
     metadata = {
         **layout,
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": WHOLE if rest is None else WITH_REST,
         "variant": model.variant,
         "unet_config": _config_json(model.unet),
         "vae_config": _config_json(model.vae),
@@ -93,19 +96,18 @@ def load_single_file(
     Raises LotusError for a file that is not one of ours or lacks a part.
     """
     where = str(header.path)
-    check_format(header)
+    parts = parts_of(header)
     info = ModelInfo.from_metadata(header.metadata, where)
     unet = build_unet(header_config(header, "unet_config"), where)
-    headers = with_rest(header)
-    prompts = [one for one in headers if PROMPT in one.tensors]
-    if not prompts and prompt is None:
+    if parts.prompt is None and prompt is None:
         raise LotusError(f"{where} lacks the embedding of the empty prompt ({PROMPT}): convert the model again.")
-    filled = unfilled(unet, part_of(headers, "unet."), "U-Net", where)
+    filled = unfilled(unet, parts.unet, "U-Net", where)
     if vae is None:
         own = build_autoencoder(header_config(header, "vae_config"), where)
-        vae = unfilled(own, part_of(headers, "vae."), "autoencoder", where)
-    if prompt is None:
-        prompt = dict(read_tensors(prompts[0], {PROMPT: PROMPT}, device, dtype))[PROMPT]
+        vae = unfilled(own, parts.vae, "autoencoder", where)
+    if prompt is None and parts.prompt is not None:
+        prompt = dict(read_tensors(parts.prompt, {PROMPT: PROMPT}, device, dtype))[PROMPT]
+    assert prompt is not None  # see above
     return LotusModel(
         filled.fill(device, dtype, channels_last),
         vae.fill(device, dtype, channels_last),
@@ -117,16 +119,29 @@ def load_single_file(
 def _without(tensors: dict[str, torch.Tensor], path: Path, rest: Path) -> dict[str, torch.Tensor]:
     """Those of `tensors` that `rest` holds differently or not. Raises LotusError unless it can go with `path`."""
     header = read_header(rest)
-    check_format(header)
-    if rest.resolve().parent != path.resolve().parent or REST in header.metadata or header.channels_last:
-        raise LotusError(
-            f"{rest} cannot hold the rest of a file in {path.parent}: it has to be in that folder, and a whole file of"
-            f" less than {reading.MAP_FROM >> 20} MiB."
-        )
+    if rest.parent.resolve() != path.parent.resolve() or rest.name == path.name:
+        raise LotusError(f"{rest} cannot hold the rest of {path}: it has to be another file of the same folder.")
+    if parts_of(header).rest is not None:
+        raise LotusError(f"{rest} is not whole itself, so it cannot hold the rest of another file: name a whole one.")
+    networks = {name for name in header.tensors if name.startswith(("unet.", "vae.")) and not name.endswith(SCALE)}
+    if more := networks - tensors.keys():
+        raise LotusError(f"{rest} holds another network, with {len(more)} tensors more ({name_some(sorted(more))}).")
     with safe_open(rest, "pt") as file:
-        there = {name for name in tensors.keys() & set(file.keys()) if same_bits(file.get_tensor(name), tensors[name])}
-    kept = {name.removesuffix(SCALE) for name in tensors.keys() - there}  # numbers and their scale go together
-    return {name: tensor for name, tensor in tensors.items() if name.removesuffix(SCALE) in kept}
+
+        def there(name: str) -> bool:
+            stored = file.get_tensor(name)
+            stored = stored.permute(0, 3, 1, 2) if header.channels_last and stored.ndim == 4 else stored
+            return same_bits(stored, tensors[name])
+
+        differing = {name for name in tensors if name not in header.tensors or not there(name)}
+    kept = {name.removesuffix(SCALE) for name in differing}  # numbers and their scale go together
+    own = {name: tensor for name, tensor in tensors.items() if name.removesuffix(SCALE) in kept}
+    if 2 * sum(tensor.nbytes for tensor in own.values()) > sum(tensor.nbytes for tensor in tensors.values()):
+        raise LotusError(
+            f"{rest} shares less than half of the weights: write them in the precision that it has (--dtype), or leave"
+            " out --rest."
+        )
+    return own
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -14,11 +14,13 @@ from ..progress import Progress
 from .assemble import Unfilled
 from .autoencoders import find_autoencoder
 from .diffusers_layout import PROMPT_FILE
+from .format import FORMAT
 from .header import Header, read_header
 from .hub import HUB_ID, TEXT, Wanted, download, matching
 from .layouts import PROMPT, contents_of
 from .prompt import empty_prompt_embedding, keep_embedding, kept_embedding
 from .reading import read_tensors
+from .rest import parts_of
 
 _BARE_AUTOENCODER = ("config.json", "diffusion_pytorch_model.safetensors")
 
@@ -50,11 +52,13 @@ def prompt_from(name: str, progress: Progress | None = None) -> torch.Tensor:
     path = Path(name).expanduser()
     if path.is_file():
         header = read_header(path)
-        if contents_of(header).prompt is None:
+        ours = header.metadata.get("format") == FORMAT
+        holder = parts_of(header).prompt if ours else header if contents_of(header).prompt else None
+        if holder is None:
             raise LotusError(
                 f"{path} holds no embedding of the empty prompt: name a folder or hub id with text_encoder/."
             )
-        return _read(header)
+        return _read(holder)
     if path.is_dir():
         kept = path / PROMPT_FILE
         return _read(read_header(kept)) if kept.is_file() else empty_prompt_embedding(path)

@@ -12,7 +12,7 @@ from .options import add_part_options, add_quiet
 
 def add(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("convert", help="one whole .safetensors file, or a diffusers folder, of a checkpoint")
+    parser = commands.add_parser("convert", help="one .safetensors file, or a diffusers folder, of a checkpoint")
     parser.add_argument(
         "source",
         metavar="SRC",

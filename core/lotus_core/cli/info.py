@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.diffusers_layout import PROMPT_FILE, read_part
-from ..checkpoints.format import FORMAT, check_format, not_ours, part_of, with_rest
+from ..checkpoints.format import FORMAT, not_ours
 from ..checkpoints.header import Header, read_header
 from ..checkpoints.hub import kept_snapshot
 from ..checkpoints.layouts import PROMPT, Part, contents_of
 from ..checkpoints.load import is_hub_name
 from ..checkpoints.registry import PUBLISHED, embedded, hub_id, near_matches, place_of, published_name
+from ..checkpoints.rest import parts_of
 from ..errors import LotusError
 from ..files import json_or_nothing
 from ..model_info import RELEASED_RESOLUTION, ModelInfo
@@ -53,21 +54,19 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _our_file(header: Header) -> Lines:
-    check_format(header)
+    own = parts_of(header)
     info = ModelInfo.from_metadata(header.metadata)
-    headers = with_rest(header)
-    found = {"U-Net": part_of(headers, "unet."), "autoencoder": part_of(headers, "vae.")}
+    found = {"U-Net": own.unet, "autoencoder": own.vae}
     parts = {name: part for name, part in found.items() if part.shapes}
     missing = [name for name in found if name not in parts]
-    prompt = next((one.tensors[PROMPT] for one in headers if PROMPT in one.tensors), None)
+    prompt = own.prompt.tensors[PROMPT] if own.prompt else None
     lines = [
         ("name", info.name),
-        ("layout", "one file of Lotus's own"),
+        ("layout", f"what differs from {own.rest.path.name} beside it" if own.rest else "one file of Lotus's own"),
         ("predicts", _predicts(info.task, info.space)),
         ("variant", _variant(parts.get("U-Net"))),
         ("longest edge", f"{info.resolution} pixels"),
         *((name, _weights(part)) for name, part in parts.items()),
-        *(("rest of it", f"in {rest.path.name} beside it") for rest in headers[1:]),
         *([("empty prompt", f"{'×'.join(map(str, prompt.shape))} numbers, {prompt.dtype}")] if prompt else []),
         ("missing", ", ".join(missing + ([] if prompt else ["empty prompt"])) or "nothing"),
     ]

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..checkpoints.registry import PUBLISHED, PUBLISHED_FILES, hub_id, list_models, published_name
+from ..checkpoints.rest import REST
 from ..model_info import RELEASED_RESOLUTION
 from .console import table
 
@@ -22,8 +23,11 @@ def run(args: argparse.Namespace) -> None:
     for name, header in list_models().items():
         words = header.metadata
         predicts = words.get("space") or words.get("task", "?")
-        size = f"in this package, {header.path.stat().st_size / 1e6:.1f} MB"
-        rows.append((name, predicts, _variant(words.get("variant")), words.get("resolution", "?"), size))
+        rest = words.get(REST, "").removesuffix(".safetensors")
+        size = f"with {rest}" if rest else f"{header.path.stat().st_size / 1e6:.1f} MB"
+        rows.append(
+            (name, predicts, _variant(words.get("variant")), words.get("resolution", "?"), f"in this package, {size}")
+        )
     for name, meaning in PUBLISHED.items():
         predicts = meaning.space or meaning.task
         rows.append((hub_id(name), predicts, _variant(meaning.variant), str(RELEASED_RESOLUTION), "Hugging Face hub"))

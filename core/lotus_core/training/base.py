@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
 from ..checkpoints.assemble import quiet_diffusers
@@ -103,9 +104,13 @@ def deepened(unet: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
 
     Raises LotusError where the U-Net has no attention, or more layers than that.
     """
-    deep: UNet2DConditionModel = type(unet).from_config({**unet.config, "transformer_layers_per_block": layers})
+    # As arguments: from_config takes the class's own default for keys that the file of a base did not have.
+    deep: UNet2DConditionModel = type(unet).from_config(
+        unet.config, transformer_layers_per_block=layers, reverse_transformer_layers_per_block=None
+    )
     present, wanted = unet.state_dict(), deep.state_dict()
-    if present.keys() - wanted.keys() or not any(isinstance(m, BasicTransformerBlock) for m in unet.modules()):
+    depths = {len(m.transformer_blocks) for m in deep.modules() if isinstance(m, Transformer2DModel)}
+    if present.keys() - wanted.keys() or depths != {layers}:
         raise LotusError(
             f"[model] transformer_layers = {layers} only adds layers: the base's U-Net has more in its attention"
             " modules, or has none of these."

@@ -1,9 +1,10 @@
-"""A Lotus-D made of a Lotus-G without training: what the Lotus-G answers to noise of zero, the middle of its samples.
+"""A Lotus-D made of a Lotus-G without training: it answers what the Lotus-G answers to noise of zero.
 
     python -m lotus_core.training.noiseless OUT.safetensors MODEL
 
-The noise half of the U-Net's first layer goes, all other weights stay, so `lotus convert --rest` can leave those to the
-Lotus-G's own file. `lotus train` with `variant = "d"` and the Lotus-G as base sets out from the same network.
+The noise half of the U-Net's first layer goes, all other weights stay, so `lotus convert --rest` can leave those to
+the Lotus-G's own file where both are made of half precision. `lotus train` with `variant = "d"` and the Lotus-G as base
+sets out from the same network.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from .base import narrow_input
 
 
 def noiseless(source: str, name: str) -> LotusModel:
-    """The Lotus-D called `name` of the Lotus-G that a user calls `source`, float32, with its record and name on record.
+    """The Lotus-D called `name` of the Lotus-G that a user calls `source`, float32. Its record has that one's, and
+    no config, steps or hours of its own.
 
     Raises LotusError for a Lotus-D.
     """
@@ -32,7 +34,7 @@ def noiseless(source: str, name: str) -> LotusModel:
         raise LotusError(f"{source} is a Lotus-D already: name a Lotus-G.")
     narrow_input(model.unet)
     # The last part of where it lies: whole paths are nobody else's business.
-    record = {"noiseless": Path(source).name, **model.info.training}
+    record = {"noiseless": {"model": Path(source).name, "training": model.info.training}}
     return LotusModel(
         model.unet, model.vae, model.prompt_embeds, replace(model.info, name=name, training=record)
     ).eval()

@@ -194,11 +194,12 @@ def open_image(path: Path) -> LoadedImage:
 
 
 def _key(name: str, args: argparse.Namespace) -> tuple[Any, ...]:
-    """What decides which model a name means: the options about it, and the age of its file, which may be replaced."""
-    path = Path(name).expanduser()
-    changed = path.stat().st_mtime_ns if path.exists() else 0
+    """What decides which model a name means: the options about it, and the age of its files, which may be replaced."""
+    from ..checkpoints.rest import files_of
+
+    changed = [path.stat().st_mtime_ns if path.exists() else 0 for path in files_of(Path(name).expanduser())]
     options = sorted((option, repr(value)) for option, value in vars(args).items() if option not in OF_THE_PREDICTION)
-    return (name, changed, *options)
+    return (name, *changed, *options)
 
 
 def _return_memory() -> None:
