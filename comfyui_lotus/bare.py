@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lotus_core.checkpoints.format import FORMAT
+from lotus_core.checkpoints.format import is_ours
 from lotus_core.checkpoints.header import read_header
 from lotus_core.checkpoints.layouts import contents_of
 from lotus_core.checkpoints.load import stated_task
@@ -74,7 +74,7 @@ def meaning_for(path: str, chosen: dict[str, Any]) -> dict[str, Any]:
 
 def _is_whole(path: str) -> bool:
     """Whether a file is one of ours, which lacks nothing, or names the file that has it."""
-    return read_header(path).metadata.get("format") == FORMAT
+    return is_ours(read_header(path))
 
 
 @functools.lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import folder_paths
 
-from lotus_core.checkpoints.format import FORMAT
+from lotus_core.checkpoints.format import is_ours
 from lotus_core.checkpoints.header import read_header
 from lotus_core.checkpoints.layouts import contents_of
 from lotus_core.checkpoints.registry import PUBLISHED, embedded, embedded_decoders, hub_id
@@ -118,7 +118,7 @@ def _holds_lotus(path: str, *_: int) -> bool:
     except LotusError:
         return False
     unet = contents_of(header).unet
-    return header.metadata.get("format") == FORMAT or (unet is not None and unet.is_lotus)
+    return is_ours(header) or (unet is not None and unet.is_lotus)
 
 
 def _required(folder: str, name: str) -> str:

@@ -10,7 +10,7 @@ from .assemble import Unfilled, build_autoencoder, unfilled
 from .configs import LATENT_CHANNELS, LATENT_SCALE, autoencoder_config
 from .diffusers_folder import folder_autoencoder
 from .diffusers_layout import WEIGHTS, read_json
-from .format import FORMAT
+from .format import is_ours
 from .header import read_header
 from .layouts import Part, contents_of
 from .rest import parts_of
@@ -29,7 +29,7 @@ def find_autoencoder(path: Path, half: bool) -> Unfilled[Autoencoder]:
     if path.is_dir():
         return _in_folder(path / "vae" if (path / "vae").is_dir() else path, half)
     header = read_header(path)
-    ours = header.metadata.get("format") == FORMAT
+    ours = is_ours(header)
     part = parts_of(header).vae if ours else contents_of(header).vae
     if part is None or not part.shapes:
         raise LotusError(f"{path} holds no autoencoder, so it is nothing for --vae: {WRONG}.")

@@ -11,9 +11,14 @@ WHOLE, WITH_REST = "1", "2"
 """Format versions: files that hold all of a model, and those that hold only what differs from another (`rest`)."""
 
 
+def is_ours(header: Header) -> bool:
+    """Whether it is that of a file in our own format, of any version."""
+    return header.metadata.get("format") == FORMAT
+
+
 def check_format(header: Header) -> None:
     """Raise LotusError unless `header` is that of a file that this version of Lotus wrote or could have written."""
-    if header.metadata.get("format") != FORMAT:
+    if not is_ours(header):
         raise not_ours(header)
     version = header.metadata.get("format_version")
     if version not in (WHOLE, WITH_REST):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import Progress
 from .diffusers_layout import INFO, read_json
-from .format import FORMAT
+from .format import is_ours
 from .header import PICKLE_SUFFIXES, Header, read_header
 from .hub import HUB_ID, NETWORKS, Wanted, download
 from .registry import PUBLISHED, embedded, hub_id, meaning_of, near_matches, place_of
@@ -99,7 +99,7 @@ def load_model(
             model = load_folder(path, at, precision, task=task, space=space, **given)
         elif path.is_file():
             header = read_header(path)
-            if header.metadata.get("format") == FORMAT:
+            if is_ours(header):
                 _check_told(header, task, space)
                 model = load_single_file(header, at, precision, **given)
             else:
@@ -149,7 +149,7 @@ def stated_task(name: str) -> str | None:
         stated = read_json(path / INFO).get("task")
     elif path.is_file() and path.suffix.lower() not in PICKLE_SUFFIXES:
         header = read_header(path)
-        stated = header.metadata.get("task") if header.metadata.get("format") == FORMAT else None
+        stated = header.metadata.get("task") if is_ours(header) else None
     known = meaning_of(place_of(path) if path.exists() else name)
     return stated or (known.task if known else None)
 

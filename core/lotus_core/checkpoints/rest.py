@@ -1,6 +1,6 @@
 """The parts of a model in our single file, and of one that lies in two: a file may hold only what differs from another.
 
-Its metadata then names that one, in the same folder (REST), and say by a fingerprint which it was (REST_FINGERPRINT).
+Its metadata then names that one, in the same folder (REST), and says by a fingerprint which it was (REST_FINGERPRINT).
 No torch.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import LotusError
 from .fingerprint import fingerprint
-from .format import FORMAT, check_format
+from .format import check_format, is_ours
 from .header import Header, is_plain_name, read_header
 from .layouts import PROMPT, SCALE, Part
 
@@ -52,6 +52,11 @@ def files_of(path: Path) -> list[Path]:
     return [path] if _names_no_rest(header) else [path, _rest_path(header)]
 
 
+def rest_metadata(path: Path) -> dict[str, str]:
+    """What a file says of `path`, the file of its folder that has the rest."""
+    return {REST: path.name, REST_FINGERPRINT: fingerprint(path, [path])}
+
+
 def _rest_of(header: Header) -> Header | None:
     if _names_no_rest(header):
         return None
@@ -63,7 +68,7 @@ def _rest_of(header: Header) -> Header | None:
         )
     rest = read_header(path)
     check_format(rest)
-    if fingerprint(path, [path]) != header.metadata.get(REST_FINGERPRINT):
+    if not rest_metadata(path).items() <= header.metadata.items():
         raise LotusError(
             f"{path} is not the file that {header.path.name} takes the rest of its weights from, but another of that"
             " name: put that one back, or make both anew."
@@ -72,7 +77,7 @@ def _rest_of(header: Header) -> Header | None:
 
 
 def _names_no_rest(header: Header) -> bool:
-    return header.metadata.get("format") != FORMAT or REST not in header.metadata
+    return not is_ours(header) or REST not in header.metadata
 
 
 def _rest_path(header: Header) -> Path:

@@ -21,13 +21,12 @@ from ..model_info import ModelInfo
 from ..precision import not_finite
 from . import reading
 from .assemble import Unfilled, build_autoencoder, build_unet, unfilled
-from .fingerprint import fingerprint
 from .format import FORMAT, WHOLE, WITH_REST
 from .header import CHANNELS_LAST, KERNELS, Header, name_some, read_header
 from .layouts import PROMPT, SCALE
 from .quantise import quantised
 from .reading import read_tensors
-from .rest import REST, REST_FINGERPRINT, parts_of
+from .rest import parts_of, rest_metadata
 from .writing import write_tensors
 
 
@@ -65,7 +64,7 @@ def save_model(
     layout: dict[str, str] = {}
     if rest is not None:
         tensors = _without(tensors, path, Path(rest))
-        layout |= {REST: Path(rest).name, REST_FINGERPRINT: fingerprint(Path(rest), [Path(rest)])}
+        layout |= rest_metadata(Path(rest))
     elif dtype != torch.int8 and sum(tensor.nbytes for tensor in tensors.values()) >= reading.MAP_FROM:
         # A folded model can use them where they lie in the file.
         tensors = {name: tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor for name, tensor in tensors.items()}

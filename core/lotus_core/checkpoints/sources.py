@@ -14,7 +14,7 @@ from ..progress import Progress
 from .assemble import Unfilled
 from .autoencoders import find_autoencoder
 from .diffusers_layout import PROMPT_FILE
-from .format import FORMAT
+from .format import is_ours
 from .header import Header, read_header
 from .hub import HUB_ID, TEXT, Wanted, download, matching
 from .layouts import PROMPT, contents_of
@@ -52,7 +52,7 @@ def prompt_from(name: str, progress: Progress | None = None) -> torch.Tensor:
     path = Path(name).expanduser()
     if path.is_file():
         header = read_header(path)
-        ours = header.metadata.get("format") == FORMAT
+        ours = is_ours(header)
         holder = parts_of(header).prompt if ours else header if contents_of(header).prompt else None
         if holder is None:
             raise LotusError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.diffusers_layout import PROMPT_FILE, read_part
-from ..checkpoints.format import FORMAT, not_ours
+from ..checkpoints.format import is_ours, not_ours
 from ..checkpoints.header import Header, read_header
 from ..checkpoints.hub import kept_snapshot
 from ..checkpoints.layouts import PROMPT, Part, contents_of
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         lines = _folder(path, place_of(path))
     elif path.exists():
         header = read_header(path)
-        lines = _our_file(header) if header.metadata.get("format") == FORMAT else _other_file(header)
+        lines = _our_file(header) if is_ours(header) else _other_file(header)
     elif is_hub_name(args.checkpoint):
         lines = _on_the_hub(hub_id(args.checkpoint))
     else:

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,6 +21,7 @@ from ..checkpoints.load import load_model
 from ..checkpoints.single_file import save_model
 from ..errors import LotusError
 from ..model import LotusModel
+from .derived import origin, run_command
 
 
 def average(models: Sequence[str], shares: Sequence[float] | None = None) -> LotusModel:
@@ -44,23 +44,18 @@ def average(models: Sequence[str], shares: Sequence[float] | None = None) -> Lot
     first = load_model(models[0], "cpu", torch.float32)
     total = {name: tensor * parts[0] for name, tensor in first.unet.state_dict().items()}
     prompt = first.prompt_embeds * parts[0]
-    record = [_record(first, models[0], parts[0])]
+    record = [{**origin(first, models[0]), "share": parts[0]}]
     for name, part in zip(models[1:], parts[1:], strict=True):
         other = load_model(name, "cpu", torch.float32)
         _check_alike(first, other, models[0], name)
         for key, tensor in other.unet.state_dict().items():
             total[key] += part * tensor
         prompt += part * other.prompt_embeds
-        record.append(_record(other, name, part))
+        record.append({**origin(other, name), "share": part})
     first.unet.load_state_dict(total)
     first.prompt_embeds = prompt
     first.info = replace(first.info, training={"mean_of": record})
     return first
-
-
-def _record(model: LotusModel, place: str, share: float) -> dict[str, Any]:
-    # The last part of where it lies: whole paths are nobody else's business.
-    return {"model": Path(place).name, "share": share, "training": model.info.training}
 
 
 def _check_alike(first: LotusModel, other: LotusModel, name: str, other_name: str) -> None:
@@ -89,13 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("models", nargs="+", metavar="MODEL")
     parser.add_argument("--shares", nargs="+", type=float)
-    a = parser.parse_args(argv)
-    try:
-        save_model(average(a.models, a.shares), a.out, torch.float32)
-    except LotusError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return run_command(parser, lambda a: save_model(average(a.models, a.shares), a.out, torch.float32), argv)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from ..checkpoints.single_file import save_model
 from ..errors import LotusError
 from ..model import LotusModel
 from .base import narrow_input
+from .derived import origin, run_command
 
 
 def noiseless(source: str, name: str) -> LotusModel:
@@ -33,8 +34,7 @@ def noiseless(source: str, name: str) -> LotusModel:
     if model.variant != "g":
         raise LotusError(f"{source} is a Lotus-D already: name a Lotus-G.")
     narrow_input(model.unet)
-    # The last part of where it lies: whole paths are nobody else's business.
-    record = {"noiseless": {"model": Path(source).name, "training": model.info.training}}
+    record = {"noiseless": origin(model, source)}
     return LotusModel(
         model.unet, model.vae, model.prompt_embeds, replace(model.info, name=name, training=record)
     ).eval()
@@ -45,13 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("model", metavar="MODEL")
-    a = parser.parse_args(argv)
-    try:
-        save_model(noiseless(a.model, a.out.stem), a.out)
-    except LotusError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return run_command(parser, lambda a: save_model(noiseless(a.model, a.out.stem), a.out), argv)
 
 
 if __name__ == "__main__":
