@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from . import plates
 from .errors import LotusError
 from .exif import focal_35mm
 from .srgb import to_srgb
@@ -24,7 +25,6 @@ NEUTRAL_GREY = (0.5, 0.5, 0.5)
 # What cameras, phones, scanners and paint programs write. Formats that run other programs to be read (EPS) stay out.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "PSD", "DDS", "ICO")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-OPENEXR_MAGIC = b"\x76\x2f\x31\x01"
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class LoadedImage:
     alpha:      float32 H×W in [0, 1], or None where every pixel is opaque.
     focal_35mm: 35 mm equivalent focal length from EXIF, millimetres, or None.
     name:       file name without suffix, "image" for anything that is no file.
+    exposure:   stops that made scene-linear light display-referred, or None for a picture that was so already.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None
     focal_35mm: float | None
     name: str
+    exposure: float | None = None
 
     @property
     def valid(self) -> np.ndarray | None:
@@ -48,13 +50,16 @@ class LoadedImage:
         return None if self.alpha is None else self.alpha > OPAQUE
 
 
-def load_image(source: Any, *, background: tuple[float, float, float] = NEUTRAL_GREY) -> LoadedImage:
+def load_image(
+    source: Any, *, background: tuple[float, float, float] = NEUTRAL_GREY, exposure: float | None = None
+) -> LoadedImage:
     """Read one image.
 
     Args:
         source: a path; a PIL image; a numpy array H×W, H×W×1, H×W×3 or H×W×4 of bool, uint8, uint16 or floats in
             [0, 1]; a torch tensor of the same kinds, channels first or last, optionally with a leading 1.
         background: RGB in [0, 1] that transparent pixels are composited over.
+        exposure: stops for scene-linear files (OpenEXR, Radiance HDR); None: log-average luminance at 18 % grey.
 
     Of animations and multi-page files the first picture is taken; the EXIF orientation is applied; files and PIL images
     with an ICC profile of another colour space become sRGB (`to_srgb`). Arrays and tensors are sRGB.
@@ -66,7 +71,7 @@ def load_image(source: Any, *, background: tuple[float, float, float] = NEUTRAL_
     if isinstance(source, str | os.PathLike | Image.Image):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of bombs and broken EXIF; what matters is raised below
-            return _load_pillow(source, background)
+            return _load_pillow(source, background, exposure)
     if isinstance(source, np.ndarray):
         return _from_array(source, background)
     if hasattr(source, "detach"):  # a torch tensor, told without importing torch
@@ -85,7 +90,9 @@ def check_size(height: int, width: int, what: str) -> None:
         raise LotusError(f"{what} is {size}, but at most {MAX_PIXELS:,} pixels are supported: scale it down.")
 
 
-def _load_pillow(source: str | os.PathLike[str] | Image.Image, background: tuple[float, float, float]) -> LoadedImage:
+def _load_pillow(
+    source: str | os.PathLike[str] | Image.Image, background: tuple[float, float, float], exposure: float | None
+) -> LoadedImage:
     if isinstance(source, Image.Image):
         return _from_pil(source, "image", "The image", background)
     path = Path(source)
@@ -102,6 +109,8 @@ def _load_pillow(source: str | os.PathLike[str] | Image.Image, background: tuple
         raise LotusError(f"{str(path)!r} is not a file name.") from None
     if not start:
         raise LotusError(f"{path} is an empty file: export or copy it again.")
+    if plates.is_plate(path):
+        return _load_plate(path, background, exposure)
     Image.init()
     try:
         image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
@@ -115,12 +124,18 @@ def _load_pillow(source: str | os.PathLike[str] | Image.Image, background: tuple
         return _from_pil(image, path.stem, str(path), background)
 
 
+def _load_plate(path: Path, background: tuple[float, float, float], exposure: float | None) -> LoadedImage:
+    plate = plates.read_plate(path)
+    check_size(plate.shape[0], plate.shape[1], str(path))
+    stops = plates.automatic_exposure([plate]) if exposure is None else exposure
+    image = _compose(plates.to_display(plate, stops), None, path.stem, str(path), background)
+    return replace(image, exposure=stops)
+
+
 def _why_unknown(path: Path, start: bytes) -> str:
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
         return f"{path} is a HEIC image, which is not supported: export it as JPEG or PNG."
-    if start[:4] == OPENEXR_MAGIC:
-        return f"{path} is an OpenEXR image, which is not supported as input: export it as PNG or TIFF."
-    return f"{path} is not an image that can be read: use JPEG, PNG, WebP or TIFF."
+    return f"{path} is not an image that can be read: use JPEG, PNG, WebP, TIFF or OpenEXR."
 
 
 def _from_pil(image: Image.Image, name: str, what: str, background: tuple[float, float, float]) -> LoadedImage:

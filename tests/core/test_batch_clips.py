@@ -303,20 +303,6 @@ def test_flicker_is_the_change_where_the_picture_stays() -> None:
     assert np.abs(shifted - (ramp + 2 / 29))[inside].max() < 1e-5
 
 
-def test_radiance_pictures_are_read_as_light(tmp_path: Path) -> None:
-    from lotus_core.batch.plates import read_plate
-
-    light = np.zeros((32, 48, 3), np.float32) + np.array([2.0, 0.5, 0.125], np.float32)
-    light[:16] *= 100
-    with av.open(str(tmp_path / "probe.hdr"), "w", format="image2") as container:
-        stream = container.add_stream("hdr", rate=1)
-        stream.width, stream.height, stream.pix_fmt = 48, 32, "gbrpf32le"
-        for packet in [*stream.encode(av.VideoFrame.from_ndarray(light, format="gbrpf32le")), *stream.encode()]:
-            container.mux(packet)
-    error = np.abs(read_plate(tmp_path / "probe.hdr") - light)
-    assert (error <= light.max(axis=2, keepdims=True) / 128).all()  # three mantissas of 8 bits share an exponent
-
-
 def test_a_terminated_batch_ends_in_order_and_goes_on(
     shots: tuple[list[np.ndarray], list[np.ndarray]], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import OpenEXR
 import pytest
 import trimesh
 from PIL import Image
@@ -65,6 +66,20 @@ def test_several_photos_make_one_mesh(
     with Image.open(tmp_path / "out" / "scene.preview.png") as picture:
         shown = np.abs(np.asarray(picture).astype(int) - [200, 100, 50]).max(axis=2) < 12
     assert shown.mean() > 0.4
+
+
+def test_several_renders_share_one_exposure(
+    tmp_path: Path, checkpoints: dict[str, str], views: list[tuple[PosedImage, Scene]]
+) -> None:
+    for number, light in enumerate((0.1, 0.2, 0.4)):
+        plane = np.full((300, 400), light, np.float32)
+        with OpenEXR.File({"type": OpenEXR.scanlineimage}, dict.fromkeys("RGB", plane)) as file:
+            file.write(str(tmp_path / f"{number}.jpg"))  # the name that the poses have; its content says what it is
+    assert fuse(tmp_path, checkpoints["depth"], "scene.ply", "--mode", "points", "--quiet") == 0
+    record = json.loads((tmp_path / "out" / "scene.scene.json").read_text(encoding="utf-8"))
+    assert record["exposure_stops"] == round(float(np.log2(0.18 / 0.2)), 2)
+    colours = trimesh.load(tmp_path / "out" / "scene.ply").visual.vertex_colors[:, 0]
+    assert np.ptp(colours) > 60  # sRGB of 0.09 and of 0.36 are 85 and 162
 
 
 def test_several_photos_without_sparse_points_make_one_cloud(

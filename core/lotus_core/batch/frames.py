@@ -14,11 +14,10 @@ import numpy as np
 
 from ..errors import LotusError
 from ..files import atomic_path
-from . import plates
+from ..plates import common_exposure, is_plate
 from .items import Item
 from .motion import Motion, find_motion, small_grey
 from .pipeline import Limits
-from .reading import sequence_exposure
 from .settings import Settings
 from .video import read_frames
 
@@ -46,9 +45,9 @@ class _Picture:
 
 def clip_exposure(item: Item, settings: Settings) -> float | None:
     """The one exposure, in stops, of all frames; None where they are display-referred. Raises LotusError."""
-    if item.kind == "video" or not plates.is_plate(Path(item.files[0])):
+    if item.kind == "video" or not is_plate(Path(item.files[0])):
         return None
-    return sequence_exposure(item.files) if settings.exposure is None else settings.exposure
+    return common_exposure(item.files) if settings.exposure is None else settings.exposure
 
 
 def clip_frames(
@@ -76,7 +75,7 @@ def clip_frames(
         if stream is not None:
             frame = next(stream, None)
             return None if frame is None else _picture(frame.pixels, index, size, frame.time)
-        return _picture(_read_still(item.files[index], exposure), index, size) if needed else None
+        return _picture(item.files[index], index, size, exposure=exposure) if needed else None
 
     def motion(index: int, now: Future[_Picture | None], before: Future[_Picture | None]) -> Motion:
         path = _motion_path(folder, index)
@@ -135,16 +134,14 @@ class _Size:
             raise LotusError(f"Frame {index + 1} of {self.name} is {sizes} like the frames before: bring them to one.")
 
 
-def _picture(source: Any, index: int, size: _Size, time: Fraction | None = None) -> _Picture:
+def _picture(
+    source: Any, index: int, size: _Size, time: Fraction | None = None, exposure: float | None = None
+) -> _Picture:
     from ..images import load_image
 
-    image = load_image(source)
+    image = load_image(source, exposure=exposure)
     size.check(image.rgb.shape, index)
     return _Picture(image, small_grey(image.rgb), time)
-
-
-def _read_still(file: str, exposure: float | None) -> Any:
-    return file if exposure is None else plates.to_display(plates.read_plate(Path(file)), exposure)
 
 
 def _motion_path(folder: Path, index: int) -> Path:

@@ -6,17 +6,12 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
-from . import plates
 
 if TYPE_CHECKING:
     from ..images import LoadedImage
-
-EXPOSURE_FRAMES = 9
-"""Frames of a sequence, evenly spaced, whose light decides its automatic exposure."""
 
 
 @dataclass(frozen=True)
@@ -78,27 +73,10 @@ def load_picture(file: str, exposure: float | None) -> tuple[LoadedImage, dict[s
     """
     from ..images import load_image
 
-    path = Path(file)
-    if not plates.is_plate(path):
-        image = load_image(path)
-        return image, _sizes(image)
-    plate = plates.read_plate(path)
-    stops = plates.automatic_exposure([plate]) if exposure is None else exposure
-    image = load_image(plates.to_display(plate, stops))
-    return image, {**_sizes(image), "exposure_stops": stops}
-
-
-def sequence_exposure(files: Sequence[str]) -> float | None:
-    """The automatic exposure of a sequence, one for all its frames; None where they are not scene-linear."""
-    if not plates.is_plate(Path(files[0])):
-        return None
-    step = max(1, -(-len(files) // EXPOSURE_FRAMES))
-    return plates.automatic_exposure(plates.read_plate(Path(file)) for file in files[::step])
-
-
-def _sizes(image: LoadedImage) -> dict[str, Any]:
+    image = load_image(file, exposure=exposure)
     height, width = image.rgb.shape[:2]
-    return {"width": width, "height": height}
+    facts = {"width": width, "height": height}
+    return image, facts if image.exposure is None else {**facts, "exposure_stops": image.exposure}
 
 
 def _stat(file: str) -> os.stat_result:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, LotusError
 from .console import complain
-from .options import add_fast_options, add_model_options, add_quiet, add_tile, between, check_fast, whole
+from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_tile, between, check_fast, whole
 from .predict import FORMATS
 from .predictors import DEFAULT_SAMPLES, MAPS
 
@@ -59,12 +59,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("results")
     group.add_argument("--format", choices=FORMATS, default="png", help="16-bit PNG (default), 32-bit EXR or NPY")
     group.add_argument("--no-previews", dest="previews", action="store_false", help="leave the pictures to look at out")
-    group.add_argument(
-        "--exposure",
-        type=_exposure,
-        metavar="EV",
-        help="stops for scene-linear EXR and HDR; auto (default): log-average at 18 %% grey",
-    )
+    add_exposure(group)
     group.add_argument("--retry", action="store_true", help="try files again that failed in an earlier run")
 
 
@@ -221,12 +216,6 @@ def _report(summary: Summary, args: argparse.Namespace) -> None:
             f"{what} failed{more}; the others were written to {args.destination}. Mend or remove them, or try"
             " them again with --retry."
         )
-
-
-def _exposure(text: str) -> float | None:
-    if text == "auto":
-        return None
-    return between(-31, 31)(text)
 
 
 def _share(text: str) -> float:

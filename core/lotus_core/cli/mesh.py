@@ -13,10 +13,10 @@ from ..progress import part
 from .console import Stopwatch, complain, progress_bar
 from .mesh_files import check_inputs_stay, preview_path
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
-from .options import add_fast_options, add_model_options, add_quiet, add_tile, whole
+from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_tile, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_MODELS, Predictors
-from .record import choose_camera, photo_pixels, versions
+from .record import choose_camera, exposure_of, photo_pixels, versions
 
 if TYPE_CHECKING:
     from ..geometry import Scene
@@ -29,7 +29,7 @@ PREVIEW_SIZE = 1024  # pixels, longest edge
 def add(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser("mesh", help="a textured mesh of a photo, or of several with known poses")
-    parser.add_argument("image", nargs="+", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF ...")
+    parser.add_argument("image", nargs="+", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF, EXR ...")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="scene.glb, .ply or .obj")
     parser.add_argument("--preview", action="store_true", help="draw the result too, as <stem>.preview.png")
     parser.add_argument(
@@ -48,6 +48,7 @@ def add(commands: Any) -> None:
     several.add_argument("--voxels", type=whole(8), metavar="N", help="along the longest side (default: 192)")
     add_model_options(parser)
     add_tile(parser)
+    add_exposure(parser)
     add_fast_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
@@ -56,13 +57,17 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Predict depth, build the scene, write it with a record of how it was made."""
     from ..images import load_image
+    from ..plates import common_exposure
 
     check_options(args)
     check_inputs_stay(args)
     posed = _poses(args)
     watch = Stopwatch()
     with OutputFolder(args.output.parent) as folder, progress_bar(args.quiet) as progress:
-        images = [load_image(path) for path in args.image]
+        exposure = args.exposure
+        if posed and exposure is None:  # one for all: they share a surface, and its colours
+            exposure = common_exposure(args.image)
+        images = [load_image(path, exposure=exposure) for path in args.image]
         alone = args.shape == "normals"
         wanted = ["normal"] if alone else None
         predictors = Predictors(args, args.model, wanted, also=extra_maps(args), progress=progress)
@@ -77,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
         scene = _fused(args, posed, images, maps) if posed else _single(args, images[0], maps[0])
         record = {
             **({"images": args.image, "poses": args.poses} if posed else {"image": args.image[0]}),
+            **exposure_of(images[0]),
             "models": {name: predictors.describe(name) for name in predictors.maps},
             "seed": args.seed,
             "versions": versions(),

@@ -32,6 +32,20 @@ def add_tile(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_exposure(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """--exposure, for the commands that read pictures: a number of stops, or None for automatic."""
+    parser.add_argument(
+        "--exposure",
+        type=_stops,
+        metavar="EV",
+        help="stops for scene-linear EXR and HDR; auto (default): log-average at 18 %% grey",
+    )
+
+
+def _stops(text: str) -> float | None:
+    return None if text == "auto" else between(-31, 31)(text)
+
+
 def add_part_options(parser: argparse.ArgumentParser) -> None:
     """--vae and --text-encoder: what a bare U-Net lacks."""
     group = parser.add_argument_group("for a U-Net file")

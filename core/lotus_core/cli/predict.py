@@ -13,10 +13,10 @@ from ..errors import Cancelled, LotusError
 from ..files import json_text
 from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
-from .options import add_fast_options, add_model_options, add_quiet, add_tile, distinct_stems, whole
+from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_tile, distinct_stems, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_SAMPLES, MAPS, RECONSTRUCTION, Predictors
-from .record import choose_camera, versions, with_earlier_maps
+from .record import choose_camera, exposure_of, versions, with_earlier_maps
 
 if TYPE_CHECKING:
     from ..images import LoadedImage
@@ -31,7 +31,7 @@ FORMATS = ("png", "exr", "npy")
 def add(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser("predict", help="depth, normal and uncertainty maps of photos")
-    parser.add_argument("image", nargs="+", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF ...")
+    parser.add_argument("image", nargs="+", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF, EXR ...")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--task",
@@ -52,6 +52,7 @@ def add(commands: Any) -> None:
     )
     add_model_options(parser)
     add_tile(parser)
+    add_exposure(parser)
     add_fast_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
             watch = Stopwatch()
             bar = part(progress, index, len(args.image), Path(path).name)
             try:
-                image = load_image(path)
+                image = load_image(path, exposure=args.exposure)
             except LotusError as error:
                 failures.append(error)
                 continue
@@ -156,6 +157,7 @@ def write_record(
         "image": str(path),
         "width": width,
         "height": height,
+        **exposure_of(image),
         "maps": {
             name: {
                 "file": f"{stem}_{name}.{args.format}",

@@ -8,24 +8,28 @@ Colours are taken as Rec. 709 primaries: other working spaces come out a little 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import LotusError
-from ..maps.openexr import read_openexr
+from .errors import LotusError
+from .maps.openexr import read_openexr
 
 SUFFIXES = (".exr", ".hdr")
+_MAGIC = (b"\x76\x2f\x31\x01", b"#?RADIANCE", b"#?RGBE")  # what such files begin with, whatever their name
 MIDDLE_GREY = 0.18
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 _BLACK = 1e-4  # what counts as black in the log-average, so that a black border does not decide the exposure
 MAX_STOPS = 30.0
+EXPOSURE_FRAMES = 9  # of a sequence, evenly spaced, whose light decides its automatic exposure
 
 
 def is_plate(path: Path) -> bool:
-    """Whether a file holds scene-linear light."""
-    return path.suffix.lower() in SUFFIXES
+    """Whether a file holds scene-linear light, by its name or its first bytes."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    return _start(path).startswith(_MAGIC)
 
 
 def read_plate(path: Path) -> np.ndarray:
@@ -34,7 +38,8 @@ def read_plate(path: Path) -> np.ndarray:
     H×W is the display window of an EXR; outside its data window it is transparent. Raises LotusError for damaged
     files, and for .hdr without PyAV.
     """
-    values = _read_exr(path) if path.suffix.lower() == ".exr" else _read_hdr(path)
+    is_hdr = path.suffix.lower() == ".hdr" or _start(path).startswith(b"#?")
+    values = _read_hdr(path) if is_hdr else _read_exr(path)
     return np.nan_to_num(values, nan=0.0, posinf=65504.0, neginf=0.0).clip(0, None)
 
 
@@ -50,12 +55,28 @@ def automatic_exposure(plates: Iterable[np.ndarray]) -> float:
     return round(float(np.clip(stops, -MAX_STOPS, MAX_STOPS)), 2)
 
 
+def common_exposure(files: Sequence[str]) -> float | None:
+    """The automatic exposure of pictures that belong together, one for all; None where they are not scene-linear."""
+    if not is_plate(Path(files[0])):
+        return None
+    step = max(1, -(-len(files) // EXPOSURE_FRAMES))
+    return automatic_exposure(read_plate(Path(file)) for file in files[::step])
+
+
 def to_display(plate: np.ndarray, stops: float) -> np.ndarray:
     """Linear H×W×3 or 4 → display-referred float32 of the same shape in [0, 1]; alpha stays as it is."""
     light = np.clip(plate[..., :3] * np.float32(2.0**stops), 0, 1)
     curved = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** np.float32(1 / 2.4) - np.float32(0.055))
     display = curved.astype(np.float32)
     return display if plate.shape[2] == 3 else np.dstack([display, np.clip(plate[..., 3:], 0, 1)])
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except (OSError, ValueError):  # whoever reads all of it says what is wrong
+        return b""
 
 
 def _read_exr(path: Path) -> np.ndarray:
@@ -80,7 +101,7 @@ def _read_exr(path: Path) -> np.ndarray:
 
 
 def _read_hdr(path: Path) -> np.ndarray:
-    from .video import open_container
+    from .batch.video import open_container
 
     with open_container(path) as container:
         try:
