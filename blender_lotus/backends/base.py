@@ -20,7 +20,7 @@ Map = Depth | Normals | Uncertainty
 class Job:
     """Maps wanted of one image.
 
-    image:   absolute path of a picture that Pillow reads, or of .npy pixels: H×W, H×W×3 or H×W×4, top row first,
+    image:   absolute path of a picture file, or of .npy pixels: H×W, H×W×3 or H×W×4, top row first,
              uint8, uint16 or floats in [0, 1], display-referred.
     folder:  for the results; made where missing, its parent must be there.
     maps:    some of TYPES.

@@ -18,6 +18,7 @@ _HOME_OF = {
     "Uncertainty": "maps",
     "LotusModel": "model",
     "LotusPredictor": "predict",
+    "load_image": "images",
     "load_model": "checkpoints",
 }
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .checkpoints import load_model as load_model
     from .errors import Cancelled as Cancelled
     from .errors import LotusError as LotusError
+    from .images import load_image as load_image
     from .maps import Depth as Depth
     from .maps import Normals as Normals
     from .maps import Uncertainty as Uncertainty

@@ -68,6 +68,8 @@ def load_image(
     """
     if isinstance(source, LoadedImage):
         return source
+    if exposure is not None and not (isinstance(exposure, int | float) and -31 < exposure < 31):
+        raise LotusError(f"An exposure is None for automatic, or stops between -31 and 31, not {exposure!r}.")
     if isinstance(source, str | os.PathLike | Image.Image):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of bombs and broken EXIF; what matters is raised below
@@ -109,7 +111,7 @@ def _load_pillow(
         raise LotusError(f"{str(path)!r} is not a file name.") from None
     if not start:
         raise LotusError(f"{path} is an empty file: export or copy it again.")
-    if plates.is_plate(path):
+    if plates.begins_plate(start):
         return _load_plate(path, background, exposure)
     Image.init()
     try:
@@ -125,17 +127,20 @@ def _load_pillow(
 
 
 def _load_plate(path: Path, background: tuple[float, float, float], exposure: float | None) -> LoadedImage:
-    plate = plates.read_plate(path)
-    check_size(plate.shape[0], plate.shape[1], str(path))
-    stops = plates.automatic_exposure([plate]) if exposure is None else exposure
-    image = _compose(plates.to_display(plate, stops), None, path.stem, str(path), background)
+    try:
+        plate = plates.read_plate(path)
+        check_size(plate.shape[0], plate.shape[1], str(path))
+        stops = plates.automatic_exposure([plate]) if exposure is None else exposure
+        image = _compose(plates.to_display(plate, stops), None, path.stem, str(path), background)
+    except MemoryError:
+        raise LotusError(f"{path} does not fit into memory: scale it down.") from None
     return replace(image, exposure=stops)
 
 
 def _why_unknown(path: Path, start: bytes) -> str:
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
         return f"{path} is a HEIC image, which is not supported: export it as JPEG or PNG."
-    return f"{path} is not an image that can be read: use JPEG, PNG, WebP, TIFF or OpenEXR."
+    return f"{path} is not an image that can be read: use JPEG, PNG, WebP, TIFF, OpenEXR or Radiance HDR."
 
 
 def _from_pil(image: Image.Image, name: str, what: str, background: tuple[float, float, float]) -> LoadedImage:

@@ -8,6 +8,8 @@ Colours are taken as Rec. 709 primaries: other working spaces come out a little 
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,51 +18,72 @@ import numpy as np
 from .errors import LotusError
 from .maps.openexr import read_openexr
 
-SUFFIXES = (".exr", ".hdr")
-_MAGIC = (b"\x76\x2f\x31\x01", b"#?RADIANCE", b"#?RGBE")  # what such files begin with, whatever their name
 MIDDLE_GREY = 0.18
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
-_BLACK = 1e-4  # what counts as black in the log-average, so that a black border does not decide the exposure
 MAX_STOPS = 30.0
 EXPOSURE_FRAMES = 9  # of a sequence, evenly spaced, whose light decides its automatic exposure
+_BLACK = 13.3  # stops below the brightest hundredth: darker is black (a border, say), and decides nothing
+_BINS_A_STOP, _DARKEST, _BRIGHTEST = 10, -150, 150
+_OPENEXR, _RADIANCE = b"\x76\x2f\x31\x01", (b"#?RADIANCE", b"#?RGBE")
+_UPRIGHT = re.compile(rb"-Y (\d{1,9}) \+X (\d{1,9})\n")
+_CHANNELS = {"r": "R", "red": "R", "g": "G", "green": "G", "b": "B", "blue": "B", "a": "A", "alpha": "A"}
+_PICTURE_LAYERS = ("combined", "composite", "beauty", "rgba", "c", "color")  # Blender, Nuke, V-Ray, Arnold, Karma
+
+
+def begins_plate(start: bytes) -> bool:
+    """Whether a file that begins so, 16 bytes or more, holds scene-linear light, whatever its name."""
+    return start.startswith((_OPENEXR, *_RADIANCE))
 
 
 def is_plate(path: Path) -> bool:
-    """Whether a file holds scene-linear light, by its name or its first bytes."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    return _start(path).startswith(_MAGIC)
+    """Whether a file holds scene-linear light, by its first bytes; False for what cannot be read."""
+    return begins_plate(_start(path))
 
 
 def read_plate(path: Path) -> np.ndarray:
     """Linear float32 H×W×3, or H×W×4 with straight colour under its alpha; NaN and negative light are 0.
 
     H×W is the display window of an EXR; outside its data window it is transparent. Raises LotusError for damaged
-    files, and for .hdr without PyAV.
+    files, EXR without colours or with several layers none of which is known to be the picture, and for Radiance HDR
+    without PyAV.
     """
-    is_hdr = path.suffix.lower() == ".hdr" or _start(path).startswith(b"#?")
-    values = _read_hdr(path) if is_hdr else _read_exr(path)
-    return np.nan_to_num(values, nan=0.0, posinf=65504.0, neginf=0.0).clip(0, None)
+    values = _read_hdr(path) if _start(path).startswith(_RADIANCE) else _read_exr(path)
+    np.nan_to_num(values, copy=False, nan=0.0, posinf=65504.0, neginf=0.0)
+    return np.clip(values, 0, None, out=values)
 
 
 def automatic_exposure(plates: Iterable[np.ndarray]) -> float:
-    """Stops, rounded to hundredths, that put the plates' common log-average luminance at MIDDLE_GREY."""
-    total, count = 0.0, 0
+    """Stops, rounded to hundredths, that put the plates' common log-average luminance at MIDDLE_GREY.
+
+    Of what is neither transparent nor black next to the rest; 0 where there is no light.
+    """
+    bins = (_BRIGHTEST - _DARKEST) * _BINS_A_STOP + 1
+    counts, sums = np.zeros(bins), np.zeros(bins)
     for plate in plates:
         light = plate[..., :3] @ LUMINANCE
-        lit = light[light > _BLACK]
-        total += float(np.log2(lit, dtype=np.float64).sum())
-        count += lit.size
-    stops = np.log2(MIDDLE_GREY) - total / count if count else 0.0
-    return round(float(np.clip(stops, -MAX_STOPS, MAX_STOPS)), 2)
+        lit = light > 0 if plate.shape[2] == 3 else (light > 0) & (plate[..., 3] > 0.5)
+        stops = np.log2(light[lit], dtype=np.float64)
+        which = ((stops - _DARKEST) * _BINS_A_STOP).astype(int).clip(0, bins - 1)
+        counts += np.bincount(which, minlength=bins)
+        sums += np.bincount(which, weights=stops, minlength=bins)
+    if not counts.any():
+        return 0.0
+    bright = int(np.searchsorted(np.cumsum(counts), 0.99 * counts.sum()))
+    first = max(0, bright - round(_BLACK * _BINS_A_STOP))
+    average = sums[first:].sum() / counts[first:].sum()
+    return round(float(np.clip(np.log2(MIDDLE_GREY) - average, -MAX_STOPS, MAX_STOPS)), 2)
 
 
 def common_exposure(files: Sequence[str]) -> float | None:
     """The automatic exposure of pictures that belong together, one for all; None where they are not scene-linear."""
-    if not is_plate(Path(files[0])):
-        return None
+    found = plates_of(files)
+    return automatic_exposure(map(read_plate, found)) if found else None
+
+
+def plates_of(files: Sequence[str]) -> list[Path]:
+    """The scene-linear ones of at most EXPOSURE_FRAMES files, evenly spaced."""
     step = max(1, -(-len(files) // EXPOSURE_FRAMES))
-    return automatic_exposure(read_plate(Path(file)) for file in files[::step])
+    return [path for path in map(Path, files[::step]) if is_plate(path)]
 
 
 def to_display(plate: np.ndarray, stops: float) -> np.ndarray:
@@ -80,33 +103,69 @@ def _start(path: Path) -> bytes:
 
 
 def _read_exr(path: Path) -> np.ndarray:
-    picture = read_openexr(path)
-    planes = picture.planes
-    layers = [name[:-1] for name in planes if name.endswith("R") and {name[:-1] + c for c in "GB"} <= planes.keys()]
-    if layers:
-        layer = min(layers, key=lambda name: (name != "", name))
-        colour = np.dstack([planes[layer + c] for c in "RGB"])
-        alpha = planes.get(layer + "A")
-    elif "Y" in planes:
-        colour, alpha = np.repeat(planes["Y"][..., None], 3, axis=2), planes.get("A")
-    else:
-        raise LotusError(f"{path} has no R, G, B (it has: {', '.join(planes) or 'nothing'}): export a colour layer.")
-    if alpha is None and picture.covered is not None:
-        alpha = picture.covered.astype(np.float32)
-    if alpha is None:
-        return colour
+    picture = read_openexr(path, lambda names: _picture_channels(names, path))
+    planes, covered = picture.planes, picture.covered
+    if not planes:
+        found = ", ".join(picture.channels[:8]) or "nothing"
+        raise LotusError(f"{path} has no R, G, B (it has: {found}): export a colour layer.")
+    roles = {_CHANNELS.get(name.rpartition(".")[2].lower(), "Y"): name for name in planes}
+    with_alpha = "A" in roles or covered is not None
+    height, width = planes[next(iter(planes))].shape
+    values = np.empty((height, width, 4 if with_alpha else 3), np.float32)
+    for place, role in enumerate("RGB"):
+        values[..., place] = planes[roles.get(role) or roles["Y"]]
+    if not with_alpha:
+        return values
+    values[..., 3] = planes[roles["A"]] if "A" in roles else covered
     # OpenEXR colour is premultiplied (its specification, "Alpha"); under zero alpha there is nothing to divide.
-    solid = alpha[..., None] > 0
-    return np.dstack([np.where(solid, colour / np.where(solid, alpha[..., None], 1), 0), alpha])
+    alpha, colour = values[..., 3:], values[..., :3]
+    solid = alpha > 0
+    np.divide(colour, alpha, out=colour, where=solid)
+    colour *= solid
+    return values
+
+
+def _picture_channels(names: Sequence[str], path: Path) -> list[str]:
+    """The colours, and alpha, of the layer that is the picture; what is luminance where there are none."""
+    layers: dict[str, dict[str, str]] = {}
+    for name in names:
+        layer, _, channel = name.rpartition(".")
+        role = _CHANNELS.get(channel.lower())
+        if role is not None:
+            layers.setdefault(layer, {})[role] = name
+    coloured = {layer: roles for layer, roles in layers.items() if {"R", "G", "B"} <= roles.keys()}
+    if "" in coloured:
+        return list(coloured[""].values())
+    known = [layer for layer in coloured if layer.rpartition(".")[2].lower() in _PICTURE_LAYERS]
+    if known:
+        return list(coloured[min(known, key=lambda layer: ("composite" not in layer.lower(), layer))].values())
+    if "Y" in names:
+        return ["Y", *(name for name in ("A",) if name in names)]
+    if len(coloured) > 1:
+        listed = ", ".join(list(coloured)[:6]) + (" …" if len(coloured) > 6 else "")
+        raise LotusError(
+            f"{path} has several layers ({listed}) and none is called Combined, beauty or rgba: export the one to see."
+        )
+    return [name for roles in coloured.values() for name in roles.values()]
 
 
 def _read_hdr(path: Path) -> np.ndarray:
-    from .batch.video import open_container
+    from .batch.video import require_av
+    from .images import check_size
 
-    with open_container(path) as container:
-        try:
-            frame = next(container.decode(video=0))
-            planes = frame.to_ndarray(format="gbrpf32le")
-        except Exception:  # what FFmpeg raises on damaged files depends on the decoder
-            raise LotusError(f"{path} is damaged or no Radiance HDR file: export or copy it again.") from None
+    av = require_av()
+    content = path.read_bytes()
+    header, _, pixels = content.partition(b"\n\n")
+    size = _UPRIGHT.match(pixels)
+    if size is None or b"xyze" in header:
+        raise LotusError(
+            f"{path} is damaged, or a Radiance HDR file that is turned or in XYZ: save it again, upright and as RGBE."
+        )
+    check_size(int(size[1]), int(size[2]), str(path))
+    _, _, lines = content.partition(b"\n")
+    try:  # from memory: FFmpeg would take a name with a colon for a protocol, and knows one of the signatures
+        with av.open(io.BytesIO(_RADIANCE[0] + b"\n" + lines), format="hdr_pipe") as container:
+            planes = next(container.decode(video=0)).to_ndarray(format="gbrpf32le")
+    except Exception:  # what FFmpeg raises on damaged files depends on the decoder
+        raise LotusError(f"{path} is damaged or no Radiance HDR file: export or copy it again.") from None
     return np.ascontiguousarray(planes, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 
 import lotus_core as lotus
 from lotus_core.cli import main
-from lotus_core.plates import read_plate, to_display
+from lotus_core.plates import automatic_exposure, read_plate, to_display
 
 from .batches import command, manifest, results
 
@@ -105,14 +106,20 @@ def test_a_display_window_without_end_is_refused(tmp_path: Path) -> None:
         read_plate(tmp_path / "huge.exr")
 
 
+def write_radiance(path: Path, light: np.ndarray, signature: bytes = b"#?RADIANCE") -> None:
+    content = io.BytesIO()
+    with av.open(content, "w", format="image2pipe") as container:
+        stream = container.add_stream("hdr", rate=1)
+        stream.width, stream.height, stream.pix_fmt = light.shape[1], light.shape[0], "gbrpf32le"
+        for packet in [*stream.encode(av.VideoFrame.from_ndarray(light, format="gbrpf32le")), *stream.encode()]:
+            container.mux(packet)
+    path.write_bytes(content.getvalue().replace(b"#?RADIANCE", signature, 1))
+
+
 def test_radiance_pictures_are_read_as_light(tmp_path: Path) -> None:
     light = np.zeros((32, 48, 3), np.float32) + np.array([2.0, 0.5, 0.125], np.float32)
     light[:16] *= 100
-    with av.open(str(tmp_path / "probe.hdr"), "w", format="image2") as container:
-        stream = container.add_stream("hdr", rate=1)
-        stream.width, stream.height, stream.pix_fmt = 48, 32, "gbrpf32le"
-        for packet in [*stream.encode(av.VideoFrame.from_ndarray(light, format="gbrpf32le")), *stream.encode()]:
-            container.mux(packet)
+    write_radiance(tmp_path / "probe.hdr", light)
     error = np.abs(read_plate(tmp_path / "probe.hdr") - light)
     assert (error <= light.max(axis=2, keepdims=True) / 128).all()  # three mantissas of 8 bits share an exponent
 
@@ -139,19 +146,19 @@ def test_predict_takes_light_like_the_photo_that_it_makes(
     np.testing.assert_allclose(*maps, atol=1e-4)
     record = json.loads((tmp_path / "b" / f"{stem}.json").read_text(encoding="utf-8"))
     assert record["exposure_stops"] == 3
-    assert "exposure_stops" not in json.loads((tmp_path / "a" / "photo.json").read_text(encoding="utf-8"))
+    assert json.loads((tmp_path / "a" / "photo.json").read_text(encoding="utf-8"))["exposure_stops"] is None
 
 
 def test_python_takes_light_and_says_its_exposure(photo: str, tmp_path: Path) -> None:
-    from lotus_core.images import load_image
-
     write_light(tmp_path / "dark.exr", photo, 5)
-    image = load_image(tmp_path / "dark.exr")
+    image = lotus.load_image(tmp_path / "dark.exr")
     assert image.name == "dark"
-    light = np.log2(read_plate(tmp_path / "dark.exr") @ np.array([0.2126, 0.7152, 0.0722], np.float32))
-    assert image.exposure == pytest.approx(np.log2(0.18) - light[light > np.log2(1e-4)].mean(), abs=0.01)
-    np.testing.assert_allclose(load_image(tmp_path / "dark.exr", exposure=5).rgb, load_image(photo).rgb, atol=1e-5)
-    assert load_image(photo, exposure=5).exposure is None
+    light = read_plate(tmp_path / "dark.exr") @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    lit = light[light > 1e-4 * np.quantile(light, 0.99)]
+    assert image.exposure == pytest.approx(np.log2(0.18) - np.log2(lit).mean(), abs=0.05)
+    given = lotus.load_image(tmp_path / "dark.exr", exposure=5)
+    np.testing.assert_allclose(given.rgb, lotus.load_image(photo).rgb, atol=1e-5)
+    assert lotus.load_image(photo, exposure=5).exposure is None
 
 
 def test_points_of_light_have_the_colours_that_it_makes(
@@ -171,26 +178,91 @@ def test_points_of_light_have_the_colours_that_it_makes(
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("a.exr", b"no light", "a.exr is not a readable EXR file"),
+        ("a.exr", b"no light", "a.exr is not an image that can be read"),
+        ("a.exr", b"", "a.exr is an empty file"),
         ("a.exr", b"\x76\x2f\x31\x01" + b"cut", "a.exr is not a readable EXR file"),
-        ("a.hdr", b"#?RADIANCE\ncut", "a.hdr"),
         ("a.jpg", b"\x76\x2f\x31\x01" + b"cut", "a.jpg is not a readable EXR file"),
+        ("a.hdr", b"#?RADIANCE\ncut", "a.hdr is damaged, or a Radiance HDR file that is turned"),
+        ("a.hdr", b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n+Y 32 +X 48\n" + bytes(6144), "save it again, upright"),
+        ("a.hdr", b"#?RADIANCE\nFORMAT=32-bit_rle_xyze\n\n-Y 32 +X 48\n" + bytes(6144), "save it again, upright"),
+        (
+            "a.hdr",
+            b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 99999 +X 99999\n",
+            "at most 80,000,000 pixels",
+        ),
     ],
 )
 def test_damaged_light_is_one_sentence(name: str, content: bytes, told: str, tmp_path: Path) -> None:
-    from lotus_core.images import load_image
-
     (tmp_path / name).write_bytes(content)
     with pytest.raises(lotus.LotusError, match=told) as caught:
-        load_image(tmp_path / name)
+        lotus.load_image(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
-def test_light_too_small_or_too_long_is_refused_by_name(tmp_path: Path) -> None:
-    from lotus_core.images import load_image
+def test_the_content_says_what_a_file_is(photo: str, tmp_path: Path) -> None:
+    for name in ("photo.exr", "photo.hdr"):
+        (tmp_path / name).write_bytes(Path(photo).read_bytes())
+        image = lotus.load_image(tmp_path / name)
+        assert image.exposure is None
+        np.testing.assert_array_equal(image.rgb, lotus.load_image(photo).rgb)
 
+
+@pytest.mark.parametrize("signature", [b"#?RADIANCE", b"#?RGBE"])
+@pytest.mark.parametrize("name", ["probe.hdr", "a:b.hdr"])
+def test_radiance_files_are_photos_too(signature: bytes, name: str, tmp_path: Path) -> None:
+    light = np.zeros((32, 48, 3), np.float32) + np.array([0.5, 0.25, 0.125], np.float32)
+    light[:16] /= 4
+    write_radiance(tmp_path / name, light, signature)
+    image = lotus.load_image(tmp_path / name, exposure=0)
+    curve = 1.055 * light ** (1 / 2.4) - 0.055
+    np.testing.assert_allclose(image.rgb, curve, atol=0.004)
+    assert lotus.load_image(tmp_path / name).exposure == pytest.approx(
+        np.log2(0.18) - np.log2(light @ [0.2126, 0.7152, 0.0722]).mean(), abs=0.02
+    )
+
+
+def test_darkness_beside_light_decides_no_exposure(tmp_path: Path) -> None:
+    """A render of any brightness comes out alike; its black border and transparent rest do not count."""
+    scene = np.exp(np.random.default_rng(1).normal(0, 1, (40, 60, 3))).astype(np.float32)
+    for scale in (1e-6, 1, 1e4):
+        stops = automatic_exposure([scene * np.float32(scale)])
+        assert stops == pytest.approx(automatic_exposure([scene]) - np.log2(scale), abs=0.011)
+    framed = np.pad(scene, ((10, 10), (0, 0), (0, 0)), constant_values=1e-7)
+    clear = np.dstack([scene, np.ones((40, 60))]).astype(np.float32)
+    clear = np.vstack([clear, np.full((40, 60, 4), (1, 1, 1, 0.1), np.float32)])
+    assert automatic_exposure([framed]) == automatic_exposure([clear]) == automatic_exposure([scene])
+    assert automatic_exposure([np.zeros((16, 16, 3), np.float32)]) == 0
+
+
+def test_records_keep_the_exposure_of_each_map(photo: str, checkpoints: dict[str, str], tmp_path: Path) -> None:
+    write_light(tmp_path / "photo.exr", photo, 3)
+    (depth, normal), out = (checkpoints["depth"], checkpoints["normal"]), str(tmp_path / "out")
+    assert (
+        main(["predict", str(tmp_path / "photo.exr"), "-o", out, "--model", depth, "--exposure", "3", "--quiet"]) == 0
+    )
+    assert main(["predict", photo, "-o", out, "--model", normal, "--quiet"]) == 0
+    record = json.loads((tmp_path / "out" / "photo.json").read_text(encoding="utf-8"))
+    assert record["exposure_stops"] is None
+    assert record["maps"]["depth"]["exposure_stops"] == 3
+
+
+def test_hosts_see_light_unexposed(photo: str, tmp_path: Path) -> None:
+    from lotus_core.worker.jobs import open_image
+
+    write_light(tmp_path / "frame.exr", photo, 1)
+    assert open_image(tmp_path / "frame.exr").exposure == 0
+    assert open_image(tmp_path / "frame.exr", 1).rgb == pytest.approx(lotus.load_image(photo).rgb, abs=1e-5)
+
+
+@pytest.mark.parametrize("exposure", ["auto", float("nan"), 200])
+def test_an_exposure_is_a_number_of_stops(exposure: object, photo: str) -> None:
+    with pytest.raises(lotus.LotusError, match="stops between -31 and 31"):
+        lotus.load_image(photo, exposure=exposure)  # type: ignore[arg-type]
+
+
+def test_light_too_small_or_too_long_is_refused_by_name(tmp_path: Path) -> None:
     for shape, told in (((8, 40, 3), "at least 16"), ((16, 400, 3), "at most 20 times")):
         with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": np.ones(shape, np.float32)}) as file:
             file.write(str(tmp_path / "odd.exr"))
         with pytest.raises(lotus.LotusError, match=f"odd.exr is .* pixels.*{told}"):
-            load_image(tmp_path / "odd.exr")
+            lotus.load_image(tmp_path / "odd.exr")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import LotusError
 from ..files import atomic_path
-from ..plates import common_exposure, is_plate
+from ..plates import common_exposure, plates_of
 from .items import Item
 from .motion import Motion, find_motion, small_grey
 from .pipeline import Limits
@@ -45,9 +45,11 @@ class _Picture:
 
 def clip_exposure(item: Item, settings: Settings) -> float | None:
     """The one exposure, in stops, of all frames; None where they are display-referred. Raises LotusError."""
-    if item.kind == "video" or not is_plate(Path(item.files[0])):
+    if item.kind == "video":
         return None
-    return common_exposure(item.files) if settings.exposure is None else settings.exposure
+    if settings.exposure is None:
+        return common_exposure(item.files)
+    return settings.exposure if plates_of(item.files) else None
 
 
 def clip_frames(

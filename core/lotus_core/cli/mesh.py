@@ -16,7 +16,7 @@ from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_ma
 from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_tile, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_MODELS, Predictors
-from .record import choose_camera, exposure_of, photo_pixels, versions
+from .record import choose_camera, photo_pixels, versions
 
 if TYPE_CHECKING:
     from ..geometry import Scene
@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Predict depth, build the scene, write it with a record of how it was made."""
     from ..images import load_image
-    from ..plates import common_exposure
+    from ..plates import common_exposure, is_plate
 
     check_options(args)
     check_inputs_stay(args)
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     with OutputFolder(args.output.parent) as folder, progress_bar(args.quiet) as progress:
         exposure = args.exposure
         if posed and exposure is None:  # one for all: they share a surface, and its colours
-            exposure = common_exposure(args.image)
+            exposure = common_exposure([path for path in args.image if is_plate(Path(path))])
         images = [load_image(path, exposure=exposure) for path in args.image]
         alone = args.shape == "normals"
         wanted = ["normal"] if alone else None
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         scene = _fused(args, posed, images, maps) if posed else _single(args, images[0], maps[0])
         record = {
             **({"images": args.image, "poses": args.poses} if posed else {"image": args.image[0]}),
-            **exposure_of(images[0]),
+            "exposure_stops": next((each.exposure for each in images if each.exposure is not None), None),
             "models": {name: predictors.describe(name) for name in predictors.maps},
             "seed": args.seed,
             "versions": versions(),

@@ -16,7 +16,7 @@ from .console import Stopwatch, complain, progress_bar
 from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_tile, distinct_stems, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_SAMPLES, MAPS, RECONSTRUCTION, Predictors
-from .record import choose_camera, exposure_of, versions, with_earlier_maps
+from .record import choose_camera, versions, with_earlier_maps
 
 if TYPE_CHECKING:
     from ..images import LoadedImage
@@ -157,7 +157,7 @@ def write_record(
         "image": str(path),
         "width": width,
         "height": height,
-        **exposure_of(image),
+        "exposure_stops": image.exposure,
         "maps": {
             name: {
                 "file": f"{stem}_{name}.{args.format}",

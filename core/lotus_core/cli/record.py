@@ -29,11 +29,6 @@ def choose_camera(image: LoadedImage, fov: float | None = None) -> tuple[Camera,
     return Camera.default(width, height), "default"
 
 
-def exposure_of(image: LoadedImage) -> dict[str, float]:
-    """The entry that says with how many stops a scene-linear picture was read; none for others."""
-    return {} if image.exposure is None else {"exposure_stops": image.exposure}
-
-
 def photo_pixels(image: LoadedImage) -> np.ndarray:
     """The photo as uint8 H×W×3."""
     import numpy as np

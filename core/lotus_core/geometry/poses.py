@@ -39,12 +39,16 @@ def read_poses(path: str | os.PathLike[str]) -> list[PosedImage]:
 def match_poses(photos: Sequence[str | os.PathLike[str]], poses: Sequence[PosedImage]) -> list[PosedImage]:
     """The pose of every photo, by file name; where several poses share it, by the folders before it as well.
 
+    Where none has the name, by the name without its ending: COLMAP may have seen JPEGs of what are EXR files now.
+
     Raises LotusError for a photo that has none or more than one, or that is given twice.
     """
     out: list[PosedImage] = []
     for photo in map(PurePath, photos):
         found = [pose for pose in poses if PurePath(pose.name).name == photo.name]
-        if len(found) > 1:
+        if not found:
+            found = [pose for pose in poses if PurePath(pose.name).stem == photo.stem]
+        elif len(found) > 1:
             path = f"/{photo.as_posix()}"
             found = [pose for pose in found if path.endswith(f"/{PurePath(pose.name).as_posix()}")]
         if len(found) != 1:

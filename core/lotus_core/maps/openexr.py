@@ -6,7 +6,7 @@ differ where empty borders were cropped away, as compositors do, and where a ren
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,31 +25,54 @@ class Picture:
 
     planes: channel name → float32 H×W, 0 where the file has no pixels. Sub-sampled channels are left out.
     words: the text attributes. covered: bool H×W, where the file has pixels; None where it has them everywhere.
+    channels: names of all channels in the file, also of those that `planes` lacks.
     """
 
     planes: dict[str, np.ndarray]
     words: dict[str, str]
     covered: np.ndarray | None
+    channels: tuple[str, ...] = ()
 
 
-def read_openexr(path: Path) -> Picture:
-    """The first part of a file. Raises LotusError where it is missing, damaged, or far larger than a picture."""
+Choice = Callable[[Sequence[str]], Sequence[str]]
+"""Names of a part's channels → those to read; none: look in the next part."""
+
+
+def read_openexr(path: Path, choose: Choice = tuple) -> Picture:
+    """What `choose` wants of the first part that has it: everything of the first one unless told otherwise.
+
+    Raises LotusError where the file is missing, damaged, or far larger than a picture.
+    """
     import OpenEXR
 
     if not path.is_file():
         raise LotusError(f"There is no file {path}.")
     try:
-        with _utf8_name(path) as name, OpenEXR.File(name, separate_channels=True) as file:
-            header = file.header()
-            words = {key: value for key, value in header.items() if isinstance(value, str)}
-            planes = {key: np.array(channel.pixels, np.float32) for key, channel in file.channels().items()}
-            data, display = _window(header["dataWindow"]), _window(header["displayWindow"])
+        with _utf8_name(path) as name:
+            with OpenEXR.File(name, header_only=True) as file:
+                for part in file.parts:
+                    _check_size(part.header, path)
+            with OpenEXR.File(name, separate_channels=True) as file:
+                return _read_part(file.parts, choose)
+    except LotusError:
+        raise
+    except MemoryError:
+        raise LotusError(f"{path} does not fit into memory: scale it down, or leave channels out.") from None
     except Exception:  # the library raises RuntimeError, ValueError, TypeError and others on damaged files
         raise LotusError(f"{path} is not a readable EXR file; save it again or choose another.") from None
-    planes = {key: plane for key, plane in planes.items() if plane.shape == data.shape}
-    if data == display:
-        return Picture(planes, words, None)
-    return _placed(planes, words, data, display, path)
+
+
+def _read_part(parts: Sequence[Any], choose: Choice) -> Picture:
+    every = tuple(name for part in parts for name in part.channels)
+    for part in parts:
+        data, display = _window(part.header["dataWindow"]), _window(part.header["displayWindow"])
+        whole = [name for name, channel in part.channels.items() if channel.pixels.shape == data.shape]
+        planes = {name: np.array(part.channels[name].pixels, np.float32) for name in choose(whole)}
+        if planes:
+            words = {key: value for key, value in part.header.items() if isinstance(value, str)}
+            covered = None if data == display else _place(planes, data, display)
+            return Picture(planes, words, covered, every)
+    return Picture({}, {}, None, every)
 
 
 def write_openexr(path: Path, planes: Mapping[str, np.ndarray], words: Mapping[str, str]) -> None:
@@ -83,14 +106,18 @@ def _window(corners: Any) -> _Window:
     return _Window(top, left, (bottom - top + 1, right - left + 1))
 
 
-def _placed(
-    planes: dict[str, np.ndarray], words: dict[str, str], data: _Window, display: _Window, path: Path
-) -> Picture:
+def _check_size(header: Mapping[str, Any], path: Path) -> None:
     from ..images import MAX_PIXELS  # not at the top: it needs Pillow, and the other maps do not
 
-    if display.shape[0] * display.shape[1] > MAX_PIXELS:
-        size = f"{display.shape[1]:,}×{display.shape[0]:,}"
-        raise LotusError(f"{path} is {size} pixels, but at most {MAX_PIXELS:,} are supported: scale it down.")
+    for window in (_window(header["displayWindow"]), _window(header["dataWindow"])):
+        height, width = window.shape
+        if height * width > MAX_PIXELS:
+            size = f"{width:,}×{height:,}"
+            raise LotusError(f"{path} is {size} pixels, but at most {MAX_PIXELS:,} are supported: scale it down.")
+
+
+def _place(planes: dict[str, np.ndarray], data: _Window, display: _Window) -> np.ndarray | None:
+    """Bring the planes from the data window to the display window; returns Picture.covered."""
     down, across = (
         _overlap(data.top - display.top, data.shape[0], display.shape[0]),
         _overlap(data.left - display.left, data.shape[1], display.shape[1]),
@@ -102,8 +129,10 @@ def _placed(
         canvas[target] = plane[source]
         return canvas
 
+    for name in planes:
+        planes[name] = placed(planes[name])
     covered = placed(np.ones(data.shape, bool))
-    return Picture({key: placed(plane) for key, plane in planes.items()}, words, None if covered.all() else covered)
+    return None if covered.all() else covered
 
 
 def _overlap(start: int, length: int, room: int) -> tuple[slice, slice]:

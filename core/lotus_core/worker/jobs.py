@@ -24,7 +24,7 @@ TEXTURES_SHARE = 0.05  # of it, for writing images where they are wanted
 RESERVED = ("output", "task", "model", "format", "quiet", "help")
 # Options that change what is predicted from a loaded model, and not which model that is.
 OF_THE_PREDICTION = {"image", "output", "task", "model", "format", "quiet", "run", "argv", "res", "seed", "samples",
-                     "reference", "tile", "fast_encoder"}  # fmt: skip
+                     "reference", "tile", "fast_encoder", "exposure"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Jobs:
 
         start = time.perf_counter()
         args = request.arguments()
-        image = open_image(request.image)  # before the models: a bad file name is told at once
+        image = open_image(request.image, args.exposure or 0.0)  # before the models: a bad file name is told at once
         loaded = 0.0
         share = 1 - TEXTURES_SHARE if request.textures else 1.0
 
@@ -176,12 +176,15 @@ def write_textures(files: dict[str, Path], suffix: str, progress: Progress, canc
     return textures
 
 
-def open_image(path: Path) -> LoadedImage:
-    """The photo: a picture file, or .npy pixels. Raises LotusError."""
+def open_image(path: Path, exposure: float = 0.0) -> LoadedImage:
+    """The photo: a picture file, or .npy pixels. Raises LotusError.
+
+    exposure: stops for scene-linear files. Hosts show them unexposed, so that one frame of a sequence is like another.
+    """
     from ..images import load_image
 
     if path.suffix.lower() != ".npy":
-        return load_image(path)
+        return load_image(path, exposure=exposure)
     import numpy as np
 
     try:
