@@ -23,8 +23,9 @@ OPAQUE = 0.5  # pixels with more alpha than this are part of the picture
 RANGE_SLACK = 1e-3  # rounding outside [0, 1] that is clipped without a word
 NEUTRAL_GREY = (0.5, 0.5, 0.5)
 # What cameras, phones, scanners and paint programs write. Formats that run other programs to be read (EPS) stay out.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "PSD", "DDS", "ICO")
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "PSD", "DDS", "ICO",
+           "HEIF")  # fmt: skip
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 
 
 @dataclass(frozen=True)
@@ -114,12 +115,15 @@ def _load_pillow(
     if plates.begins_plate(start):
         return _load_plate(path, background, exposure)
     Image.init()
+    if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
+        _register_heif(path)
     try:
         image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
     except Image.DecompressionBombError:
         raise LotusError(f"{path} has far more than {MAX_PIXELS:,} pixels: scale it down.") from None
     except (UnidentifiedImageError, OSError):
-        raise LotusError(_why_unknown(path, start)) from None
+        message = f"{path} is not an image that can be read: use JPEG, PNG, WebP, TIFF, HEIC, OpenEXR or Radiance HDR."
+        raise LotusError(message) from None
     except Exception:  # decoders raise anything on hostile files
         raise LotusError(f"{path} is damaged and cannot be read: export or copy it again.") from None
     with image:
@@ -137,16 +141,21 @@ def _load_plate(path: Path, background: tuple[float, float, float], exposure: fl
     return replace(image, exposure=stops)
 
 
-def _why_unknown(path: Path, start: bytes) -> str:
-    if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
-        return f"{path} is a HEIC image, which is not supported: export it as JPEG or PNG."
-    return f"{path} is not an image that can be read: use JPEG, PNG, WebP, TIFF, OpenEXR or Radiance HDR."
+def _register_heif(path: Path) -> None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise LotusError(
+            f"{path} is a HEIC image, which needs pillow-heif: pip install 'lotus-geometry[heif]', or save it as JPEG."
+        ) from None
+    pillow_heif.register_heif_opener()
 
 
 def _from_pil(image: Image.Image, name: str, what: str, background: tuple[float, float, float]) -> LoadedImage:
     check_size(image.height, image.width, what)
     try:
-        image.seek(0)
+        if image.format != "HEIF":  # its opener begins at the primary picture, which need not be the first
+            image.seek(0)
         image.load()
         focal = focal_35mm(image)
         # A copy, so that a host's own image stays as it is.

@@ -164,7 +164,7 @@ def test_what_is_no_image_is_refused_with_its_reason(tmp_path: Path) -> None:
     assert "is a folder" in refusal(tmp_path)
     assert "is an empty file" in refusal(made("empty.jpg", b""))
     assert "not an image that can be read" in refusal(made("text.png", b"These are words.\n" * 50))
-    assert "HEIC" in refusal(made("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)))
+    assert "not an image that can be read" in refusal(made("p.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)))
     assert "not a readable EXR file" in refusal(made("render.exr", b"\x76\x2f\x31\x01" + bytes(99)))
     assert "not an image that can be read" in refusal(made("vector.eps", b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n"))
     assert "not a file name" in refusal("nul\0byte.png")

@@ -18,7 +18,7 @@ from ..files import json_or_nothing
 Kind = Literal["still", "sequence", "video", "latents", "samples"]
 
 STILLS = frozenset({".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm",
-                    ".tga", ".jp2", ".avif", ".psd", ".dds", ".exr", ".hdr"})  # fmt: skip
+                    ".tga", ".jp2", ".avif", ".psd", ".dds", ".exr", ".hdr", ".heic", ".heif", ".hif"})  # fmt: skip
 VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mxf", ".mpg", ".mpeg", ".wmv", ".ts", ".mts",
                     ".m2ts", ".ogv"})  # fmt: skip
 SHORTEST_SEQUENCE = 3  # files `name.0001.exr`, `name.0002.exr`, … in a folder; fewer are stills
