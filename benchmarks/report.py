@@ -31,6 +31,7 @@ ORDER = (
     "tiny",
     "tiny-four",
     "tiny-d",
+    "samples",
     "error-probe",
     "real",
     "real-d",

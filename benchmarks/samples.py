@@ -1,0 +1,67 @@
+"""How many samples uncertainty takes: how it ranks errors, by the number of noise samples whose spread it is.
+
+    python -m benchmarks.samples --report benchmarks/samples.md    # 8 minutes on one core
+
+The spread of a few samples is itself a guess of how far all would spread, and ranks errors worse for it. Scenes, masks
+and measures are those of `benchmarks.tiny`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from tqdm import trange
+
+import lotus_core as lotus
+from benchmarks.heading import heading
+from benchmarks.tiny import MIN_VALID, uncertainty_measures
+from lotus_core.data.sample import to_bytes
+from lotus_core.data.synthetic import SyntheticScenes
+from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
+from lotus_core.evaluation.summary import markdown_table
+
+HEIGHT, WIDTH = 192, 256
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the module docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100, help="held-out scenes")
+    parser.add_argument("--numbers", default="2,5,10,20,50", help="of samples, with commas between")
+    parser.add_argument("--kinds", default="room,tabletop,street,hills", help="of scenes, with commas between")
+    parser.add_argument("--depth-model", default="lotus-tiny-depth-g")
+    parser.add_argument("--report", type=Path, help="also write the table to this Markdown file")
+    a = parser.parse_args(argv)
+    predictor = lotus.LotusPredictor(lotus.load_model(a.depth_model))
+    scenes = SyntheticScenes(a.count, HEIGHT, WIDTH, HELD_OUT_SEED, kinds=a.kinds.split(","))
+    rows: dict[int, list[dict[str, float]]] = {int(number): [] for number in a.numbers.split(",")}
+    seen = 0
+    for index in trange(a.count, desc="scenes", disable=None):
+        sample = scenes[index]
+        mask = sample.valid.numpy()
+        if mask.mean() < MIN_VALID:
+            continue
+        seen += 1
+        photo = to_bytes(sample.image)
+        encoded = predictor.encode(photo)
+        for number, measures in rows.items():
+            found = predictor.uncertainty(encoded, samples=number, seed=index)
+            measures.append(dict(uncertainty_measures(found, sample, mask, photo)))
+    table: list[tuple[str, ...]] = [("samples", "Spearman with the error", "AUSE", "AUSE of the image gradient")]
+    for number, measures in rows.items():
+        mean = {name: float(np.nanmean([one[name] for one in measures])) for name in measures[0]}
+        table.append((str(number), f"{mean['spearman']:.2f}", f"{mean['ause']:.3f}", f"{mean['ause_gradient']:.3f}"))
+    text = (
+        f"{seen} held-out scenes of {WIDTH}×{HEIGHT} pixels ({a.kinds.replace(',', ', ')}); {a.depth_model}, errors of"
+    )
+    text += f" the samples' mean.\n\n{markdown_table(table)}"
+    print(text)
+    if a.report:
+        title = "How many samples uncertainty takes"
+        a.report.write_text(heading(parser, a, "benchmarks.samples", title) + text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
