@@ -1,6 +1,6 @@
 """How many samples uncertainty takes: how it ranks errors, by the number of noise samples whose spread it is.
 
-    python -m benchmarks.samples --report benchmarks/samples.md    # 8 minutes on one core
+    python -m benchmarks.samples --report benchmarks/samples.md    # 25 minutes on one core
 
 The spread of a few samples is itself a guess of how far all would spread, and ranks errors worse for it. Scenes, masks
 and measures are those of `benchmarks.tiny`.
