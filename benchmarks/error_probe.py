@@ -25,6 +25,7 @@ from benchmarks.heading import heading
 from benchmarks.tiny import MIN_VALID
 from lotus_core.data.sample import Sample, to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
+from lotus_core.data.synthetic.compose import FIRST_KINDS
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.evaluation.alignment import align_in_space
 from lotus_core.evaluation.metrics import ause, spearman
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=800, help="scenes to learn from")
     parser.add_argument("--held-out", type=int, default=50)
     parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--kinds", default="room,tabletop,street,hills", help="of scenes, with commas between")
+    parser.add_argument("--kinds", default=",".join(FIRST_KINDS), help="of scenes, with commas between")
     parser.add_argument("--depth-model", default="lotus-tiny-depth-g")
     parser.add_argument("--report", type=Path, help="also write the table to this Markdown file")
     a = parser.parse_args(argv)

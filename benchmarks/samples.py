@@ -19,6 +19,7 @@ from benchmarks.heading import heading
 from benchmarks.tiny import MIN_VALID, uncertainty_measures
 from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
+from lotus_core.data.synthetic.compose import FIRST_KINDS
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
 from lotus_core.evaluation.summary import markdown_table
 
@@ -30,20 +31,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="held-out scenes")
     parser.add_argument("--numbers", default="2,5,10,20,50", help="of samples, with commas between")
-    parser.add_argument("--kinds", default="room,tabletop,street,hills", help="of scenes, with commas between")
+    parser.add_argument("--kinds", default=",".join(FIRST_KINDS), help="of scenes, with commas between")
     parser.add_argument("--depth-model", default="lotus-tiny-depth-g")
     parser.add_argument("--report", type=Path, help="also write the table to this Markdown file")
     a = parser.parse_args(argv)
     predictor = lotus.LotusPredictor(lotus.load_model(a.depth_model))
     scenes = SyntheticScenes(a.count, HEIGHT, WIDTH, HELD_OUT_SEED, kinds=a.kinds.split(","))
     rows: dict[int, list[dict[str, float]]] = {int(number): [] for number in a.numbers.split(",")}
-    seen = 0
     for index in trange(a.count, desc="scenes", disable=None):
         sample = scenes[index]
         mask = sample.valid.numpy()
         if mask.mean() < MIN_VALID:
             continue
-        seen += 1
         photo = to_bytes(sample.image)
         encoded = predictor.encode(photo)
         for number, measures in rows.items():
@@ -53,10 +52,9 @@ def main(argv: list[str] | None = None) -> None:
     for number, measures in rows.items():
         mean = {name: float(np.nanmean([one[name] for one in measures])) for name in measures[0]}
         table.append((str(number), f"{mean['spearman']:.2f}", f"{mean['ause']:.3f}", f"{mean['ause_gradient']:.3f}"))
-    text = (
-        f"{seen} held-out scenes of {WIDTH}×{HEIGHT} pixels ({a.kinds.replace(',', ', ')}); {a.depth_model}, errors of"
-    )
-    text += f" the samples' mean.\n\n{markdown_table(table)}"
+    where = f"{WIDTH}×{HEIGHT} pixels ({a.kinds.replace(',', ', ')})"
+    text = f"{len(measures)} held-out scenes of {where}; {a.depth_model}, errors of the samples' mean."
+    text += f"\n\n{markdown_table(table)}"
     print(text)
     if a.report:
         title = "How many samples uncertainty takes"

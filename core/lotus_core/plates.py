@@ -103,17 +103,16 @@ def _start(path: Path) -> bytes:
 
 
 def _read_exr(path: Path) -> np.ndarray:
-    picture = read_openexr(path, lambda names: _picture_channels(names, path))
+    picture = read_openexr(path, lambda names: set(_picture_channels(names, path).values()))
     planes, covered = picture.planes, picture.covered
     if not planes:
         found = ", ".join(picture.channels[:8]) or "nothing"
         raise LotusError(f"{path} has no R, G, B (it has: {found}): export a colour layer.")
-    roles = {_CHANNELS.get(name.rpartition(".")[2].lower(), "Y"): name for name in planes}
+    roles = _picture_channels(list(planes), path)
     with_alpha = "A" in roles or covered is not None
-    height, width = planes[next(iter(planes))].shape
-    values = np.empty((height, width, 4 if with_alpha else 3), np.float32)
+    values = np.empty((*planes[roles["R"]].shape, 4 if with_alpha else 3), np.float32)
     for place, role in enumerate("RGB"):
-        values[..., place] = planes[roles.get(role) or roles["Y"]]
+        values[..., place] = planes[roles[role]]
     if not with_alpha:
         return values
     values[..., 3] = planes[roles["A"]] if "A" in roles else covered
@@ -125,8 +124,8 @@ def _read_exr(path: Path) -> np.ndarray:
     return values
 
 
-def _picture_channels(names: Sequence[str], path: Path) -> list[str]:
-    """The colours, and alpha, of the layer that is the picture; what is luminance where there are none."""
+def _picture_channels(names: Sequence[str], path: Path) -> dict[str, str]:
+    """Which channels are R, G, B, and A if there is one, of the picture; none where nothing can be that."""
     layers: dict[str, dict[str, str]] = {}
     for name in names:
         layer, _, channel = name.rpartition(".")
@@ -135,18 +134,18 @@ def _picture_channels(names: Sequence[str], path: Path) -> list[str]:
             layers.setdefault(layer, {})[role] = name
     coloured = {layer: roles for layer, roles in layers.items() if {"R", "G", "B"} <= roles.keys()}
     if "" in coloured:
-        return list(coloured[""].values())
+        return coloured[""]
     known = [layer for layer in coloured if layer.rpartition(".")[2].lower() in _PICTURE_LAYERS]
     if known:
-        return list(coloured[min(known, key=lambda layer: ("composite" not in layer.lower(), layer))].values())
+        return coloured[min(known, key=lambda layer: ("composite" not in layer.lower(), layer))]
     if "Y" in names:
-        return ["Y", *(name for name in ("A",) if name in names)]
+        return dict.fromkeys("RGB", "Y") | ({"A": "A"} if "A" in names else {})
     if len(coloured) > 1:
         listed = ", ".join(list(coloured)[:6]) + (" …" if len(coloured) > 6 else "")
         raise LotusError(
             f"{path} has several layers ({listed}) and none is called Combined, beauty or rgba: export the one to see."
         )
-    return [name for roles in coloured.values() for name in roles.values()]
+    return next(iter(coloured.values()), {})
 
 
 def _read_hdr(path: Path) -> np.ndarray:

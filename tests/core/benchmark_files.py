@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .exr import write_exr
+
 
 def write_rgb(path: Path, height: int, width: int, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,11 +84,8 @@ def write_dsine(root: Path, suffix: str, list_name: str, count: int = 2) -> dict
             coded = np.round((normals + 1) / 2 * 255) * (normals != 0).any(axis=-1, keepdims=True)
             Image.fromarray(coded.astype(np.uint8)).save(path)
         elif suffix == ".exr":
-            import OpenEXR
-
             channels = {name: np.ascontiguousarray(normals[..., i]) for i, name in enumerate("RGB")}
-            with OpenEXR.File({"type": OpenEXR.scanlineimage}, channels) as file:
-                file.write(str(path))
+            write_exr(path, channels)
         else:
             box = normals[10:40, 8:60] * [-1, -1, 1]
             record = {"min_y": 10, "max_y": 39, "min_x": 8, "max_x": 59, "normal": box}

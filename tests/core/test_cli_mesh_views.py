@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import OpenEXR
 import pytest
 import trimesh
 from PIL import Image
@@ -15,6 +14,7 @@ from lotus_core.cli import main
 from lotus_core.cli.predictors import Predictors
 from lotus_core.geometry.poses import PosedImage
 
+from .exr import write_exr
 from .scenes import Scene, chamfer, posed, predicted
 
 
@@ -75,8 +75,7 @@ def test_several_renders_share_one_exposure(
     photos = ["0.jpg", "1.exr", "2.exr"]
     for name, light in zip(photos[1:], (0.1, 0.4), strict=True):
         plane = np.full((300, 400), light, np.float32)
-        with OpenEXR.File({"type": OpenEXR.scanlineimage}, dict.fromkeys("RGB", plane)) as file:
-            file.write(str(tmp_path / name))
+        write_exr(tmp_path / name, dict.fromkeys("RGB", plane))
     argv = ["mesh", *(str(tmp_path / name) for name in photos), "--poses", str(tmp_path / "poses.json")]
     options = ["--model", checkpoints["depth"], "--mode", "points", "--quiet"]
     assert main([*argv, "-o", str(tmp_path / "out" / "scene.ply"), *options]) == 0

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import OpenEXR
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from lotus_core.files import json_text
 from lotus_core.maps import Depth
 
 from .batches import manifest, times_done
+from .exr import write_exr
 
 LATIN = os.fsdecode(b"caf\xe9")  # as an archive of an older system leaves it on Linux
 not_utf8 = pytest.mark.skipif(sys.platform != "linux", reason="other systems hold names in UTF-8 or UTF-16 only")
@@ -64,8 +64,7 @@ def test_a_batch_goes_on_over_names_that_are_not_utf8(
     save_photo(source / f"{LATIN}.png")
     (source / f"{LATIN}.jpg").write_bytes(b"not a picture")
     for number in range(3):
-        with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": np.ones((32, 48, 3), np.float32)}) as file:
-            file.write(str(tmp_path / "frame.exr"))
+        write_exr(tmp_path / "frame.exr", {"RGB": np.ones((32, 48, 3), np.float32)})
         (tmp_path / "frame.exr").rename(source / f"{LATIN}.{number:04d}.exr")
     argv = ["batch", str(source), str(out), "--model", checkpoints["depth"], "--format", "exr", "--threads", "1"]
     assert main(argv) == 2  # of the broken one

@@ -11,6 +11,8 @@ import pytest
 import lotus_core as lotus
 from lotus_core.plates import read_plate
 
+from .exr import write_exr
+
 
 def layers(*names: str) -> dict[str, np.ndarray]:
     """Planes of 0.01, 0.02 … in the order of the names, half floats, as most renderers write them."""
@@ -43,8 +45,7 @@ BLENDER = [
 )
 def test_the_layer_that_is_the_picture_is_read(names: list[str], seen: list[str], tmp_path: Path) -> None:
     planes = layers(*names)
-    with OpenEXR.File({"type": OpenEXR.scanlineimage}, dict(planes)) as file:
-        file.write(str(tmp_path / "layers.exr"))
+    write_exr(tmp_path / "layers.exr", planes)
     plate = read_plate(tmp_path / "layers.exr")
     alpha = float(planes["ViewLayer.Combined.A"][0, 0]) if names is BLENDER else 1
     np.testing.assert_allclose(plate[0, 0, :3], [planes[name][0, 0] / alpha for name in seen], rtol=1e-3)
@@ -52,12 +53,10 @@ def test_the_layer_that_is_the_picture_is_read(names: list[str], seen: list[str]
 
 
 def test_layers_none_of_which_is_the_picture_are_named(tmp_path: Path) -> None:
-    with OpenEXR.File({"type": OpenEXR.scanlineimage}, layers(*rgb("crypto"), *rgb("normal"))) as file:
-        file.write(str(tmp_path / "data.exr"))
+    write_exr(tmp_path / "data.exr", layers(*rgb("crypto"), *rgb("normal")))
     with pytest.raises(lotus.LotusError, match=r"several layers \(crypto, normal\) and none is called Combined"):
         read_plate(tmp_path / "data.exr")
-    with OpenEXR.File({"type": OpenEXR.scanlineimage}, layers("Z", "mask.A")) as file:
-        file.write(str(tmp_path / "z.exr"))
+    write_exr(tmp_path / "z.exr", layers("Z", "mask.A"))
     with pytest.raises(lotus.LotusError, match=r"has no R, G, B \(it has: Z, mask.A\)"):
         read_plate(tmp_path / "z.exr")
 

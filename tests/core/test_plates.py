@@ -21,6 +21,7 @@ from lotus_core.cli import main
 from lotus_core.plates import automatic_exposure, read_plate, to_display
 
 from .batches import command, manifest, results
+from .exr import write_exr
 
 
 def test_scene_linear_pictures_are_exposed(checkpoints: dict[str, str], tmp_path: Path) -> None:
@@ -29,8 +30,7 @@ def test_scene_linear_pictures_are_exposed(checkpoints: dict[str, str], tmp_path
     scene[0, 0] = np.nan
     source, out = tmp_path / "plates", tmp_path / "out"
     source.mkdir()
-    with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": scene}) as file:
-        file.write(str(source / "plate.exr"))
+    write_exr(source / "plate.exr", {"RGB": scene})
     assert main(command(source, out, checkpoints)) == 0
     facts = manifest(out)["items"]["plate.exr"]
     light = np.nan_to_num(scene) @ np.array([0.2126, 0.7152, 0.0722], np.float32)
@@ -129,8 +129,7 @@ def write_light(path: Path, photo: str, stops: float) -> None:
     with Image.open(photo) as image:
         display = np.asarray(image.convert("RGB"), np.float32) / 255
     linear = np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
-    with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": (linear * 2.0**-stops).astype(np.float32)}) as file:
-        file.write(str(path))
+    write_exr(path, {"RGB": (linear * 2.0**-stops).astype(np.float32)})
 
 
 @pytest.mark.parametrize("name", ["render.exr", "RENDER.EXR", "render.tif", "render"])
@@ -262,7 +261,6 @@ def test_an_exposure_is_a_number_of_stops(exposure: object, photo: str) -> None:
 
 def test_light_too_small_or_too_long_is_refused_by_name(tmp_path: Path) -> None:
     for shape, told in (((8, 40, 3), "at least 16"), ((16, 400, 3), "at most 20 times")):
-        with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": np.ones(shape, np.float32)}) as file:
-            file.write(str(tmp_path / "odd.exr"))
+        write_exr(tmp_path / "odd.exr", {"RGB": np.ones(shape, np.float32)})
         with pytest.raises(lotus.LotusError, match=f"odd.exr is .* pixels.*{told}"):
             lotus.load_image(tmp_path / "odd.exr")

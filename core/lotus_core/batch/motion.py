@@ -8,9 +8,9 @@ import numpy as np
 
 from ..errors import LotusError
 from ..maps.resample import resize, resize_valid
+from ..plates import LUMINANCE
 
 ANALYSIS_EDGE = 192  # longest edge in pixels of the frames that motion is found in
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 # TV-L1 (Zach et al. 2007). Against the exact motion of six filmed synthetic scenes these settings err by 0.2 to 0.4
 # pixels in the median at half the time of scikit-image's defaults; its Lucas-Kanade flow errs by 0.3 to 0.5.
 _TVL1 = {"attachment": 10, "num_warp": 3, "num_iter": 6}

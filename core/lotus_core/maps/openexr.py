@@ -6,7 +6,7 @@ differ where empty borders were cropped away, as compositors do, and where a ren
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ class Picture:
     channels: tuple[str, ...] = ()
 
 
-Choice = Callable[[Sequence[str]], Sequence[str]]
+Choice = Callable[[Sequence[str]], Iterable[str]]
 """Names of a part's channels → those to read; none: look in the next part."""
 
 
