@@ -25,7 +25,7 @@ NEUTRAL_GREY = (0.5, 0.5, 0.5)
 # What cameras, phones, scanners and paint programs write. Formats that run other programs to be read (EPS) stay out.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "PSD", "DDS", "ICO",
            "HEIF")  # fmt: skip
-HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
 @dataclass(frozen=True)

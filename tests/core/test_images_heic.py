@@ -48,6 +48,13 @@ def test_of_several_pictures_the_primary_one_is_taken(picture: Image.Image, tmp_
     assert np.abs(taken * 255 - np.asarray(picture)).mean() < 5
 
 
+@pytest.mark.parametrize("brand", [b"mif1", b"hevc", b"msf1"])
+def test_every_brand_of_heif_is_told(brand: bytes, picture: Image.Image, tmp_path: Path) -> None:
+    path = saved(tmp_path / "other.heic", picture)
+    path.write_bytes(path.read_bytes().replace(b"ftypheic", b"ftyp" + brand, 1))
+    assert lotus.load_image(path).rgb.shape == (64, 96, 3)
+
+
 def test_a_cut_one_is_one_sentence(picture: Image.Image, tmp_path: Path) -> None:
     path = saved(tmp_path / "cut.heic", picture)
     path.write_bytes(path.read_bytes()[:-300])
