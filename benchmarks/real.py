@@ -54,14 +54,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--depth-model", default="lotus-tiny-depth-g")
     parser.add_argument("--normal-model", default="lotus-tiny-normal-g")
     parser.add_argument("--samples", type=int, default=1, help="noise samples to average (Lotus-G)")
+    parser.add_argument("--mirror", action="store_true", help="means with what the mirror images give")
     parser.add_argument("--report", type=Path, help="also write the tables to this Markdown file")
     a = parser.parse_args(argv)
     depth = [motorcycle("depth"), *(opened("depth", *words) for words in a.depth)]
     normal = [motorcycle("normal"), *(opened("normal", *words) for words in a.normal)]
-    text = f"{a.depth_model} and {a.normal_model}, mean of {a.samples} prediction(s). "
+    with_mirror = ", each the mean with that of the mirror image" if a.mirror else ""
+    text = f"{a.depth_model} and {a.normal_model}, mean of {a.samples} prediction(s){with_mirror}. "
     text += "The figures of one or two pictures say little about their set.\n\n"
-    text += depth_table(depth, lotus.LotusPredictor(lotus.load_model(a.depth_model)), a.samples)
-    text += "\n" + normal_table(normal, lotus.LotusPredictor(lotus.load_model(a.normal_model)), a.samples)
+    text += depth_table(depth, lotus.LotusPredictor(lotus.load_model(a.depth_model)), a.samples, a.mirror)
+    text += "\n" + normal_table(normal, lotus.LotusPredictor(lotus.load_model(a.normal_model)), a.samples, a.mirror)
     print(text)
     if a.report:
         head = heading(parser, a, "benchmarks.real", "Embedded checkpoints on real photographs")
@@ -97,11 +99,11 @@ def each(photos: Photos) -> Iterator[BenchmarkSample]:
         yield photos.samples[index]
 
 
-def depth_table(sets: Sequence[Photos], predictor: lotus.LotusPredictor, samples: int) -> str:
+def depth_table(sets: Sequence[Photos], predictor: lotus.LotusPredictor, samples: int, mirror: bool) -> str:
     """A line for each set: the mean over its pictures of AbsRel, of the ramp's, of δ1, and where it beats the ramp."""
     table = [("depth", "pictures", "AbsRel", "best ramp", "ratio", "δ1", "better than the ramp")]
     for photos in sets:
-        found = [depth_figures(photos, sample, predictor, samples) for sample in each(photos)]
+        found = [depth_figures(photos, sample, predictor, samples, mirror) for sample in each(photos)]
         error, ramp, delta = np.mean(found, axis=0)
         better = sum(own < other for own, other, _ in found)
         cells = (f"{error:.3f}", f"{ramp:.3f}", f"{error / ramp:.2f}", f"{delta:.3f}", f"{better} of {len(found)}")
@@ -110,13 +112,13 @@ def depth_table(sets: Sequence[Photos], predictor: lotus.LotusPredictor, samples
 
 
 def depth_figures(
-    photos: Photos, sample: BenchmarkSample, predictor: lotus.LotusPredictor, samples: int
+    photos: Photos, sample: BenchmarkSample, predictor: lotus.LotusPredictor, samples: int, mirror: bool
 ) -> tuple[float, float, float]:
     """AbsRel, AbsRel of the best ramp, and δ1 of one picture."""
     found = (
-        predictor.uncertainty(sample.image, samples=samples, seed=0).mean
+        predictor.uncertainty(sample.image, samples=samples, seed=0, mirror=mirror).mean
         if samples > 1
-        else predictor.depth(sample.image, seed=0)
+        else predictor.depth(sample.image, seed=0, mirror=mirror)
     )
     assert isinstance(found, lotus.Depth)
     aligned = aligned_depth(found.values, found.space, sample.truth, sample.mask, photos.near, photos.far)
@@ -125,16 +127,16 @@ def depth_figures(
     return metrics["abs_rel"], ramp, metrics["delta1"]
 
 
-def normal_table(sets: Sequence[Photos], predictor: lotus.LotusPredictor, samples: int) -> str:
+def normal_table(sets: Sequence[Photos], predictor: lotus.LotusPredictor, samples: int, mirror: bool) -> str:
     """A line for each set: angles over all its pixels, and those of the two fits."""
     table = [("normals", "pictures", "mean", "best direction", "best floor and wall", "within 11.25°", "30°")]
     for photos in sets:
         angles, one, two = [], [], []
         for sample in each(photos):
             found = (
-                predictor.uncertainty(sample.image, samples=samples, seed=0).mean
+                predictor.uncertainty(sample.image, samples=samples, seed=0, mirror=mirror).mean
                 if samples > 1
-                else predictor.normal(sample.image, seed=0)
+                else predictor.normal(sample.image, seed=0, mirror=mirror)
             )
             assert isinstance(found, lotus.Normals)
             angles.append(angular_error(found.to("lotus").values, sample.truth, sample.mask))

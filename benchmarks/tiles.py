@@ -22,7 +22,7 @@ from benchmarks.sheets import save_sheet
 from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
-from lotus_core.encoding import EncodedTiles
+from lotus_core.encoded import EncodedTiles
 from lotus_core.evaluation.alignment import aligned_depth
 from lotus_core.evaluation.metrics import angular_error, depth_metrics
 from lotus_core.images import load_image

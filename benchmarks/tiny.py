@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--samples", type=int, default=10, help="noise samples for uncertainty")
     parser.add_argument("--every", type=int, default=5, help="uncertainty and autoencoder on every n-th scene")
+    parser.add_argument("--mirror", action="store_true", help="means with what the mirror images give")
     parser.add_argument("--depth-model", default="lotus-tiny-depth-g")
     parser.add_argument("--normal-model", default="lotus-tiny-normal-g")
     parser.add_argument("--report", type=Path, help="also write the tables to this Markdown file")
@@ -61,15 +62,16 @@ def main(argv: list[str] | None = None) -> None:
     models = lotus.load_model(a.depth_model), lotus.load_model(a.normal_model)
     started = time.process_time()
     scenes = SyntheticScenes(a.count, a.height, a.width, HELD_OUT_SEED, kinds=a.kinds.split(","))
-    rows, angles, left_out = evaluate(scenes, *models, a.samples, a.every)
+    rows, angles, left_out = evaluate(scenes, *models, a.samples, a.every, a.mirror)
     text = f"{a.count - left_out} scenes of {a.width}×{a.height} pixels ({a.kinds.replace(',', ', ')}); "
-    text += f"{a.depth_model} and {a.normal_model}.\n\n"
-    text += summarise(rows, angles, seconds(models[0]))
+    text += f"{a.depth_model} and {a.normal_model}"
+    text += ", each map the mean with that of the mirror image.\n\n" if a.mirror else ".\n\n"
+    text += summarise(rows, angles, seconds(models[0], a.mirror))
     if left_out:
         text += f"\n{left_out} of {a.count} scenes had too few solid pixels.\n"
     if a.per_kind:
         text += f"\n## By kind of scene, {a.per_kind} of each\n\n"
-        text += by_kind(a.per_kind, a.height, a.width, *models)
+        text += by_kind(a.per_kind, a.height, a.width, *models, a.mirror)
     text += f"\n{time.process_time() - started:.0f} CPU seconds in all.\n"
     print(text)
     if a.report:
@@ -80,12 +82,18 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def evaluate(
-    scenes: SyntheticScenes, depth_model: LotusModel, normal_model: LotusModel, samples: int, every: int = 1
+    scenes: SyntheticScenes,
+    depth_model: LotusModel,
+    normal_model: LotusModel,
+    samples: int,
+    every: int = 1,
+    mirror: bool = False,
 ) -> tuple[Rows, list[np.ndarray], int]:
     """Every measure of every scene, the normal errors in degrees, and how many scenes were left out.
 
     samples: of the noise, for uncertainty; 0 to leave it and the autoencoder out, as for a Lotus-D uncertainty is.
     every:   both of them on every n-th scene only.
+    mirror:  of every prediction, see LotusPredictor.
     """
     depth, normal = lotus.LotusPredictor(depth_model), lotus.LotusPredictor(normal_model)
     rows: Rows = {}
@@ -98,26 +106,29 @@ def evaluate(
             left_out += 1
             continue
         photo = to_bytes(sample.image)
-        measures = dict(depth_measures(depth.depth(photo, seed=index), sample, mask))
+        measures = dict(depth_measures(depth.depth(photo, seed=index, mirror=mirror), sample, mask))
         true_normals = sample.normals.permute(1, 2, 0).numpy()
         if samples and index % every == 0:
             measures |= dict(reconstruction(depth_model, sample))
             if depth_model.variant == "g":
-                found = depth.uncertainty(photo, samples=samples, seed=index)
+                found = depth.uncertainty(photo, samples=samples, seed=index, mirror=mirror)
                 measures |= dict(uncertainty_measures(found, sample, mask, photo))
         measures |= dict(normal_baselines(true_normals, mask))
         for name, value in measures.items():
             rows.setdefault(name, []).append(value)
-        angles.append(angular_error(normal.normal(photo, seed=index).to("lotus").values, true_normals, mask))
+        normals = normal.normal(photo, seed=index, mirror=mirror).to("lotus").values
+        angles.append(angular_error(normals, true_normals, mask))
     return rows, angles, left_out
 
 
-def by_kind(count: int, height: int, width: int, depth_model: LotusModel, normal_model: LotusModel) -> str:
+def by_kind(
+    count: int, height: int, width: int, depth_model: LotusModel, normal_model: LotusModel, mirror: bool = False
+) -> str:
     """A line for each kind of scene: depth and normals, and their baselines."""
     table = [("kind", "AbsRel", "best ramp", "δ1", "normals, mean", "best direction", "within 11.25°")]
     for kind in KINDS:
         scenes = SyntheticScenes(count, height, width, HELD_OUT_SEED, "public", kind)
-        rows, angles, _ = evaluate(scenes, depth_model, normal_model, 0)
+        rows, angles, _ = evaluate(scenes, depth_model, normal_model, 0, mirror=mirror)
         mean = {name: float(np.mean(values)) for name, values in rows.items()}
         normals = summarise_angles(np.concatenate(angles))
         cells = [f"{mean['abs_rel']:.3f}", f"{mean['ramp']:.3f}", f"{mean['delta1']:.3f}"]
@@ -126,13 +137,13 @@ def by_kind(count: int, height: int, width: int, depth_model: LotusModel, normal
     return markdown_table(table)
 
 
-def seconds(model: LotusModel, rounds: int = 3) -> float:
+def seconds(model: LotusModel, mirror: bool = False, rounds: int = 3) -> float:
     """Median CPU seconds, of all threads, for one depth map of a TIMED picture that the network sees at its size."""
     predictor, photo = lotus.LotusPredictor(model), np.random.default_rng(0).integers(0, 256, (*TIMED, 3), np.uint8)
     times = []
     for _ in range(rounds + 1):
         started = time.process_time()
-        predictor.depth(photo, resolution=max(TIMED))
+        predictor.depth(photo, resolution=max(TIMED), mirror=mirror)
         times.append(time.process_time() - started)
     return float(np.median(times[1:]))  # the first one warms up
 

@@ -235,6 +235,8 @@ def _options(settings: LotusSettings) -> dict[str, Any]:
     resolution = chosen_resolution(settings)
     if resolution is not None:
         options["res"] = resolution
+    if settings.mirror:
+        options["mirror"] = True
     if settings.seed:
         options["seed"] = settings.seed
     if settings.use_uncertainty:

@@ -85,6 +85,11 @@ class LotusSettings(bpy.types.PropertyGroup):
         max=8192,
         subtype="PIXEL",
     )
+    mirror: BoolProperty(
+        name="Mirror",
+        description="Predict the mirror image as well and take the mean: fewer errors in twice the time",
+        default=False,
+    )
     samples: IntProperty(
         name="Samples", description="How many predictions the uncertainty compares", default=8, min=2, max=64
     )

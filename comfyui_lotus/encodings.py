@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
     from lotus_core import LotusModel
-    from lotus_core.encoding import Encoded
+    from lotus_core.encoded import Encoded
 
 Key = tuple[str, ...]
 CAPACITY = 256 * 2**20  # bytes; at 768 pixels latents take 150 kB a frame in float32
@@ -33,11 +31,11 @@ class EncodingCache:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        encoded = _on_cpu(encode())
+        encoded = encode().to("cpu")
         self._kept[key] = encoded
-        self._bytes += _bytes_of(encoded)
+        self._bytes += encoded.nbytes
         while self._bytes > self.capacity and len(self._kept) > 1:
-            self._bytes -= _bytes_of(self._kept.popitem(last=False)[1])
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return encoded
 
     def __len__(self) -> int:
@@ -59,30 +57,13 @@ def cache_for(model: LotusModel) -> EncodingCache:
     return cache
 
 
-def key_of(frame: np.ndarray, model: LotusModel, device: str, resolution: int | None, tile: int) -> Key:
+def key_of(
+    frame: np.ndarray, model: LotusModel, device: str, resolution: int | None, tile: int = 0, mirror: bool = False
+) -> Key:
     """What an encoding depends on beside the encoder: the picture, and how it is laid out for it."""
     digest = hashlib.blake2b(np.ascontiguousarray(frame).data, digest_size=16).hexdigest()
     longest = model.info.resolution if resolution is None else resolution
     # The model's own resolution counts with tiles too: the whole image is seen at it.
     layout = f"{resolution}, {model.info.resolution}, tiles of {tile}" if tile else str(longest)
-    return (digest, "×".join(map(str, frame.shape)), device, f"{layout}, multiples of {model.multiple}")
-
-
-def _parts(encoded: Encoded) -> tuple[torch.Tensor, ...]:
-    from lotus_core.encoding import EncodedTiles
-
-    return (encoded.whole.latents, *encoded.tiles) if isinstance(encoded, EncodedTiles) else (encoded.latents,)
-
-
-def _on_cpu(encoded: Encoded) -> Encoded:
-    from lotus_core.encoding import EncodedTiles
-
-    if isinstance(encoded, EncodedTiles):
-        whole = replace(encoded.whole, latents=encoded.whole.latents.cpu())
-        return replace(encoded, whole=whole, tiles=tuple(tile.cpu() for tile in encoded.tiles))
-    return replace(encoded, latents=encoded.latents.cpu())
-
-
-def _bytes_of(encoded: Encoded) -> int:
-    mask = 0 if encoded.valid is None else encoded.valid.nbytes
-    return sum(part.nbytes for part in _parts(encoded)) + mask
+    sides = "both sides" if mirror else "one side"
+    return (digest, "×".join(map(str, frame.shape)), device, f"{layout}, multiples of {model.multiple}", sides)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lotus_core import LotusPredictor
-    from lotus_core.encoding import Encoded
+    from lotus_core.encoded import Encoded
     from lotus_core.progress import Progress
 
     from .handle import LoadedLotus
@@ -37,6 +37,7 @@ class Settings:
     chunk_size: int
     tile: int
     decoder: str
+    mirror: bool = False
 
     @property
     def network_resolution(self) -> int | None:
@@ -44,10 +45,8 @@ class Settings:
         return {0: None, -1: 0}.get(self.resolution, self.resolution)
 
     def arguments(self) -> dict[str, Any]:
-        """Arguments of LotusPredictor's methods that differ from their defaults."""
-        given: dict[str, Any] = {"resolution": self.network_resolution, "seed": self.seed}
-        if self.tile:
-            given["tile"] = self.tile
+        """Arguments of LotusPredictor's methods for encoded frames, where they differ from their defaults."""
+        given: dict[str, Any] = {"seed": self.seed}
         if self.decoder != "exact":
             given["decoder"] = self.decoder
         return given
@@ -95,9 +94,13 @@ def _encoded(
     predictor: LotusPredictor, loaded: LoadedLotus, frame: np.ndarray, settings: Settings, progress: Progress
 ) -> Encoded:
     """The frame's latents, from the cache where a node has made them before."""
-    resolution, tile = settings.network_resolution, settings.tile
-    key = key_of(frame, loaded.model, str(loaded.patcher.load_device), resolution, tile)
-    return loaded.encodings.get(key, lambda: predictor.encode(frame, resolution, tile=tile, progress=progress))
+    resolution, tile, mirror = settings.network_resolution, settings.tile, settings.mirror
+    key = key_of(frame, loaded.model, str(loaded.patcher.load_device), resolution, tile, mirror)
+
+    def encode() -> Encoded:
+        return predictor.encode(frame, resolution, tile=tile, mirror=mirror, progress=progress)
+
+    return loaded.encodings.get(key, encode)
 
 
 def memory_estimate(loaded: LoadedLotus, frames: Frames, settings: Settings) -> int:

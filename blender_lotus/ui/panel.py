@@ -42,6 +42,7 @@ def _draw_main(panel: bpy.types.Panel, context: bpy.types.Context) -> None:
     column.prop(settings, "quality")
     if settings.quality == "CUSTOM":
         column.prop(settings, "resolution")
+    column.prop(settings, "mirror")
     if settings.use_uncertainty:
         column.prop(settings, "samples")
     if photo is not None and photo.source == "SEQUENCE":

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .encoded import Encoded, EncodedImage, EncodedPair, EncodedTiles
 from .errors import LotusError
 from .framing import MAX_NETWORK_PIXELS, Frame
 from .images import MAX_PIXELS, LoadedImage, load_image
@@ -20,112 +21,114 @@ from .model import Decoder, LotusModel, device_of
 from .progress import Steps
 from .tiling import Grid
 
-
-@dataclass(frozen=True)
-class EncodedImage:
-    """An encoded photo. Every method of LotusPredictor takes it as an image, so one encoding serves many maps.
-
-    latents: scaled image latents 1×C×h×w. frame: how the photo lies in them. valid: bool H×W or None.
-    encoder: `encoder_digest` of what encoded it, so that another model can tell whether it may use it.
-    """
-
-    latents: torch.Tensor
-    frame: Frame
-    valid: np.ndarray | None
-    encoder: str | None = None
-
-
-@dataclass(frozen=True)
-class EncodedTiles:
-    """A photo encoded as a whole and in tiles. Taken as an image wherever an EncodedImage is.
-
-    whole: as the checkpoint likes to see it. frame: how the photo lies under the tiles. tiles: scaled latents
-    1×C×h×w of every tile, in the order of `grid.corners()`, which count in pixels of the frame.
-    """
-
-    whole: EncodedImage
-    frame: Frame
-    grid: Grid
-    tiles: tuple[torch.Tensor, ...]
-
-    @property
-    def valid(self) -> np.ndarray | None:
-        """bool H×W or None, as of an EncodedImage."""
-        return self.whole.valid
-
-
-Encoded = EncodedImage | EncodedTiles
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor | LoadedImage | Encoded
 
 
-def encode_image(
-    model: LotusModel, image: ImageSource, resolution: int | None, reference: bool, encoder: Decoder = "exact"
-) -> EncodedImage:
-    """Encode one image at `resolution` (see LotusPredictor); an EncodedImage only changes its device.
+@dataclass(frozen=True)
+class View:
+    """How the network is to see a photo; LotusPredictor tells what each means. Raises LotusError for what excludes."""
 
-    Raises LotusError for unusable images and for what another autoencoder encoded.
+    resolution: int | None = None
+    reference: bool = False
+    tile: int | None = None
+    mirror: bool = False
+    encoder: Decoder = "exact"
+
+    def __post_init__(self) -> None:
+        if self.reference and (self.tile or self.mirror):
+            asked = "tiles" if self.tile else "mirror images"
+            raise LotusError(f"The original code knows no {asked}: choose them or its arithmetic (reference).")
+
+
+def encode(model: LotusModel, image: ImageSource, view: View, steps: Steps, samples: int = 1) -> Encoded:
+    """Encode one image; what is encoded already only changes its device.
+
+    Begins a step for the image and for each tile. `steps` counts 1 + 2 · `samples` for an image (1 where they are 0);
+    what tiles and the mirror image take on top is announced. Raises LotusError for unusable images, tiles that are too
+    small or too large, and for what another autoencoder, or for another view, encoded.
     """
-    if isinstance(image, EncodedImage):
-        others = image.encoder is not None and image.encoder not in (
-            encoder_digest(model),
-            encoder_digest(model, "fast"),
-        )
-        if image.latents.shape[1] != model.latent_channels or others:
-            raise LotusError("The encoded image comes from another autoencoder: encode it with this model.")
-        return replace(image, latents=image.latents.to(device_of(model)))
+    if isinstance(image, EncodedImage | EncodedTiles | EncodedPair):
+        return _known(model, image, view, steps, samples)
+    if view.tile:
+        _check_tile(model, view.tile)
     loaded = load_image(image)
-    height, width = loaded.rgb.shape[:2]
-    longest = model.info.resolution if resolution is None else resolution
-    multiple = model.latent_factor if reference else model.multiple
-    frame = Frame.of(height, width, longest, multiple, reference)
-    latents = model.encode(frame.to_network(loaded.rgb).to(device_of(model)), encoder=encoder)
-    return EncodedImage(latents, frame, loaded.valid)
+    layout = _tiles(model, loaded.rgb.shape[:2], view) if view.tile else None
+    sides = (loaded, loaded.mirrored()) if view.mirror else (loaded,)
+    tiles = 0 if layout is None else len(layout[1].corners())
+    steps.more((len(sides) - 1) * (1 + 2 * samples) + len(sides) * (1 + samples) * tiles)
+    plain, *mirrored = (_encode(model, side, view, layout, steps) for side in sides)
+    return EncodedPair(plain, *mirrored) if mirrored else plain
 
 
-def encode_tiles(
-    model: LotusModel,
-    image: ImageSource,
-    resolution: int | None,
-    tile: int,
-    encoder: Decoder,
-    steps: Steps,
-    samples: int,
-) -> Encoded:
-    """Encode one image as a whole and in tiles (see LotusPredictor); alone as a whole where that shows all there is.
-
-    Begins a step, and one for each tile, and announces those of the `samples` that will be predicted. Raises LotusError
-    for unusable images, tiles that are too small or too large, and for what another autoencoder encoded.
-    """
-    if isinstance(image, EncodedTiles):
-        steps.more(samples * len(image.tiles))
-        whole = encode_image(model, image.whole, None, False)
-        return replace(image, whole=whole, tiles=tuple(latents.to(device_of(model)) for latents in image.tiles))
-    if isinstance(image, EncodedImage):
+def _known(model: LotusModel, encoded: Encoded, view: View, steps: Steps, samples: int) -> Encoded:
+    """An encoded image on the model's device, once it is sure to be what was asked for."""
+    plain = encoded.plain if isinstance(encoded, EncodedPair) else encoded
+    if view.mirror and plain is encoded:
+        raise LotusError("This image was encoded without its mirror image: encode it so, encode(image, mirror=True).")
+    size = (plain.frame.height, plain.frame.width)
+    if view.tile and isinstance(plain, EncodedImage) and _tiles(model, size, view) is not None:
         raise LotusError("This image was encoded without tiles: encode it with them, encode(image, tile=...).")
-    multiple = model.multiple
-    if tile < 2 * multiple:
-        raise LotusError(f"A tile is at least {2 * multiple} pixels large for {model.info.name}, not {tile}.")
-    tile = -(-tile // multiple) * multiple
-    if tile * tile > MAX_NETWORK_PIXELS:
-        raise LotusError(f"Tiles of {tile:,} pixels are too large: the network takes {MAX_NETWORK_PIXELS:,} in all.")
-    loaded = load_image(image)
-    height, width = loaded.rgb.shape[:2]
-    longest = resolution or max(height, width)
-    if longest <= model.info.resolution:
+    maker = encoded.whole.encoder
+    others = maker is not None and maker not in (encoder_digest(model), encoder_digest(model, "fast"))
+    if encoded.whole.latents.shape[1] != model.latent_channels or others:
+        raise LotusError("The encoded image comes from another autoencoder: encode it with this model.")
+    tiles = len(plain.tiles) if isinstance(plain, EncodedTiles) else 0
+    sides = 1 if plain is encoded else 2
+    steps.more((sides - 1) * 2 * samples + sides * samples * tiles)
+    if not tiles:
         steps.begin("Encoding")
-        return encode_image(model, loaded, resolution, False, encoder)
-    frame = Frame.of(height, width, longest, multiple, limit=MAX_PIXELS)
-    grid = Grid.of(frame.padded_height, frame.padded_width, tile, model.latent_factor)
-    steps.more((1 + samples) * len(grid.corners()))
+    return encoded.to(device_of(model))
+
+
+def _check_tile(model: LotusModel, tile: int) -> None:
+    if tile < 2 * model.multiple:
+        raise LotusError(f"A tile is at least {2 * model.multiple} pixels large for {model.info.name}, not {tile}.")
+    if _edge(model, tile) ** 2 > MAX_NETWORK_PIXELS:
+        raise LotusError(
+            f"Tiles of {_edge(model, tile):,} pixels are too large: the network takes {MAX_NETWORK_PIXELS:,} in all."
+        )
+
+
+def _edge(model: LotusModel, tile: int) -> int:
+    return -(-tile // model.multiple) * model.multiple
+
+
+def _tiles(model: LotusModel, size: tuple[int, ...], view: View) -> tuple[Frame, Grid] | None:
+    """How an image of this size lies under its tiles, and where they are; None where the whole shows all there is."""
+    height, width = size
+    longest = view.resolution or max(height, width)
+    if longest <= model.info.resolution:
+        return None
+    frame = Frame.of(height, width, longest, model.multiple, limit=MAX_PIXELS)
+    tile = _edge(model, view.tile or 0)
+    return frame, Grid.of(frame.padded_height, frame.padded_width, tile, model.latent_factor)
+
+
+def _encode(
+    model: LotusModel, loaded: LoadedImage, view: View, layout: tuple[Frame, Grid] | None, steps: Steps
+) -> EncodedImage | EncodedTiles:
     steps.begin("Encoding")
-    whole = encode_image(model, loaded, None, False, encoder)
+    if layout is None:
+        return _whole(model, loaded, view)
+    frame, grid = layout
+    whole = _whole(model, loaded, replace(view, resolution=None))
     resized = frame.resized(loaded.rgb)
     tiles = []
     for number, (top, left) in enumerate(grid.corners()):
         steps.begin(f"Encoding tile {number + 1} of {len(grid.corners())}")
         window = frame.window(resized, top, left, grid.tile_height, grid.tile_width)
-        tiles.append(model.encode(window.to(device_of(model)), encoder=encoder))
+        tiles.append(model.encode(window.to(device_of(model)), encoder=view.encoder))
     return EncodedTiles(whole, frame, grid, tuple(tiles))
+
+
+def _whole(model: LotusModel, loaded: LoadedImage, view: View) -> EncodedImage:
+    height, width = loaded.rgb.shape[:2]
+    longest = model.info.resolution if view.resolution is None else view.resolution
+    multiple = model.latent_factor if view.reference else model.multiple
+    frame = Frame.of(height, width, longest, multiple, view.reference)
+    latents = model.encode(frame.to_network(loaded.rgb).to(device_of(model)), encoder=view.encoder)
+    digest = encoder_digest(model, view.encoder)
+    return EncodedImage(latents, frame, loaded.valid, digest)
 
 
 def encoder_digest(model: LotusModel, encoder: Decoder = "exact") -> str | None:

@@ -27,6 +27,14 @@ def finished(info: ModelInfo, frame: Frame, decoded: torch.Tensor) -> torch.Tens
     return picture.mean(dim=1) if frame.reference else picture[0].clamp(0, 1)
 
 
+def with_mirrored(info: ModelInfo, values: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+    """Mean of a finished map and of that of the mirror image, which it turns back: what pointed left points right."""
+    back = mirrored.flip(-1)
+    if info.task == "depth":
+        return values.add_(back).div_(2)
+    return unit(values.add_(back.mul_(torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1))))
+
+
 def depth_map(info: ModelInfo, values: torch.Tensor, valid: np.ndarray | None) -> Depth:
     """Of finished depth 1×H×W; `valid`: bool H×W, None for all of it."""
     return Depth(values[0].numpy(), cast(Space, info.space), valid)  # ModelInfo lets no depth model be without a space

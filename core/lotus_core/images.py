@@ -50,6 +50,11 @@ class LoadedImage:
         """bool H×W, False where the picture is transparent; None where it is not transparent anywhere."""
         return None if self.alpha is None else self.alpha > OPAQUE
 
+    def mirrored(self) -> LoadedImage:
+        """With left and right swapped."""
+        alpha = None if self.alpha is None else np.ascontiguousarray(self.alpha[:, ::-1])
+        return replace(self, rgb=np.ascontiguousarray(self.rgb[:, ::-1]), alpha=alpha)
+
 
 def load_image(
     source: Any, *, background: tuple[float, float, float] = NEUTRAL_GREY, exposure: float | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .encoding import EncodedImage, EncodedTiles
+from .encoded import EncodedImage, EncodedTiles
 from .errors import LotusError
 from .model import Decoder, LotusModel
 from .precision import not_finite

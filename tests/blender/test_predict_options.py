@@ -56,6 +56,20 @@ def test_scripts_predict_from_a_photo_that_the_panel_does_not_show(bpy: Any) -> 
         bpy.ops.lotus.predict()
 
 
+def test_mirror_takes_the_mean_with_the_mirror_image(bpy: Any, tmp_path: Path) -> None:
+    bpy.ops.lotus.open_photo(filepath=str(photo_file(tmp_path)))
+    chosen = settings(bpy)
+    maps = []
+    for mirror in (False, True):
+        chosen.mirror = mirror
+        run = begin(bpy)
+        drive()
+        assert run.state == "done"
+        assert ("--mirror" in run._prediction.record["command"]) == mirror
+        maps.append(part("images").depth_of(bpy.context.scene.lotus.image).values)
+    assert 1e-4 < np.abs(maps[0] - maps[1]).max() < 0.5
+
+
 def test_a_card_that_cannot_hold_the_model_gets_a_layer_at_a_time(bpy: Any, tmp_path: Path) -> None:
     bpy.ops.lotus.open_photo(filepath=str(photo_file(tmp_path)))
     settings(bpy)

@@ -10,7 +10,7 @@ import numpy as np
 from .server.client import Finished
 
 DEPTH, NORMAL = "lotus-tiny-depth-g", "lotus-tiny-normal-g"
-RUNNING = {"shared_noise": True, "chunk_size": 1, "tile": 0, "decoder": "exact"}
+RUNNING = {"shared_noise": True, "chunk_size": 1, "tile": 0, "decoder": "exact", "mirror": False}
 
 
 def load(model: str = DEPTH, **inputs: Any) -> dict[str, Any]:

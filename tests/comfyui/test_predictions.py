@@ -183,6 +183,18 @@ def test_tiles_equal_the_predictors_to_the_bit(server: Server) -> None:
     assert not np.array_equal(expected, predictor(DEPTH).depth(large, seed=6).values)
 
 
+def test_a_small_photo_needs_no_tiles(server: Server) -> None:
+    found = depth_of(server, "untiled", photo()[None], seed=6, tile=320)
+    assert np.array_equal(found["image"][0, ..., 0], predictor(DEPTH).depth(photo(), seed=6).values)
+
+
+def test_the_mirror_image_counts_half(server: Server) -> None:
+    found = depth_of(server, "mirrored", photo()[None], seed=6, mirror=True)
+    expected = predictor(DEPTH).depth(photo(), seed=6, mirror=True).values
+    assert np.array_equal(found["image"][0, ..., 0], expected)
+    assert not np.array_equal(expected, predictor(DEPTH).depth(photo(), seed=6).values)
+
+
 def test_memory_stays_flat_over_a_sequence(server: Server) -> None:
     """After the first frames only the output itself grows. benchmarks/comfyui.py does it with 200 frames of 512²."""
     frame = np.ascontiguousarray(np.tile(photo(), (6, 4, 1))[:512, :512])

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 import lotus_core as lotus
+from lotus_core.encoded import EncodedImage
 from lotus_core.framing import MAX_NETWORK_PIXELS
 from lotus_core.memory import network_bytes, samples_at_once, weight_bytes
-from lotus_core.predict import EncodedImage
 from lotus_core.sampling import draw_noise
 
 from .models import PROMPT_WIDTH, tiny_model, tiny_unet, wide_autoencoder

@@ -17,7 +17,7 @@ from PIL import Image
 
 import lotus_core as lotus
 from lotus_core.cli import main
-from lotus_core.encoding import EncodedImage, EncodedTiles
+from lotus_core.encoded import EncodedImage, EncodedTiles
 from lotus_core.memory import estimate_bytes
 from lotus_core.tiling import OVERLAP, Grid, fit_huber, fitted, window
 

@@ -26,6 +26,7 @@ class Settings:
     space: str | None = None
     res: int | None = None
     tile: int | None = None
+    mirror: bool = False
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
@@ -67,4 +68,7 @@ class Settings:
 
     def deciding(self) -> dict[str, Any]:
         """What a destination must agree on to be resumed: all but where the network runs."""
-        return {name: value for name, value in self.to_json().items() if name not in ("device", "offload")}
+        table = {name: value for name, value in self.to_json().items() if name not in ("device", "offload")}
+        if not self.mirror:  # destinations of before it existed can be resumed
+            del table["mirror"]
+        return table

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, LotusError
 from .console import complain
-from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_tile, between, check_fast, whole
+from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_view, between, check_fast, whole
 from .predict import FORMATS
 from .predictors import DEFAULT_SAMPLES, MAPS
 
@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
     _add_results(parser)
     _add_clips(parser)
     add_model_options(parser)
-    add_tile(parser)
+    add_view(parser)
     add_fast_options(parser)
     _add_engine(parser)
     add_quiet(parser)
@@ -120,6 +120,8 @@ def run(args: argparse.Namespace) -> None:
     args.models = tuple(args.model)
     if args.tile and args.noise == "motion":
         raise LotusError("--noise motion cannot follow tiles: leave --tile out, or take --noise shared.")
+    if args.mirror and args.noise == "motion":
+        raise LotusError("--noise motion cannot follow mirror images: leave --mirror out, or take --noise shared.")
     plan = Plan(
         args.source,
         args.destination,

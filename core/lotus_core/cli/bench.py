@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import Progress, part
 from .console import progress_bar, table
-from .options import add_fast_options, add_model_options, add_quiet, add_tile, whole
+from .options import add_fast_options, add_model_options, add_quiet, add_view, whole
 from .predictors import DEFAULT_MODELS, check_space, load_for_maps
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--task", choices=("depth", "normal"), help="of a model that does not say it")
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
     add_model_options(parser)
-    add_tile(parser)
+    add_view(parser)
     add_fast_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
@@ -120,6 +120,8 @@ def _costs(
         calls["fast at both ends"] = partial(make, photo, resolution=0, decoder="fast", encoder="fast")
     if args.tile and size > model.info.resolution:
         calls[f"tiles of {args.tile}"] = partial(make, photo, tile=args.tile)
+    if args.mirror:
+        calls["with the mirror image"] = partial(make, photo, resolution=0, mirror=True)
     total, done = len(calls) * (args.rounds + 1), 0
 
     def shown(name: str, call: Callable[[], object]) -> None:

@@ -34,7 +34,8 @@ def add(commands: Any) -> None:
     )
     add_quiet(parser)
     parser.set_defaults(run=run, res=None, seed=0, samples=DEFAULT_SAMPLES, device="auto", dtype="auto", space=None)
-    parser.set_defaults(reference=False, tile=None, offload=False, format="png", fast_decoder=None, fast_encoder=False)
+    parser.set_defaults(reference=False, tile=None, mirror=False, offload=False, format="png")
+    parser.set_defaults(fast_decoder=None, fast_encoder=False)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -50,6 +50,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="average N noise samples; from 2 on score uncertainty too",
     )
+    parser.add_argument("--mirror", action="store_true", help="mean with what the mirror image gives (flip test)")
     parser.add_argument(
         "--area",
         choices=("eigen", "garg"),
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
         raise LotusError(f"--dataset for {args.task} is one of {', '.join(DATASETS[args.task])}, not {args.dataset}.")
     if args.predictions is not None and args.samples > 1:
         raise LotusError("--samples needs a model: saved predictions have no uncertainty to score.")
+    if args.predictions is not None and args.mirror:
+        raise LotusError("--mirror needs a model: saved predictions are scored as they are.")
     if args.area is not None and (args.task, args.dataset) != ("depth", "kitti"):
         raise LotusError("--area is for KITTI's depth alone: leave it out.")
     benchmark = _open(args)
@@ -157,4 +160,7 @@ def _source(
         "samples": args.samples,
     }
     described |= {"dtype": args.dtype, "reference": args.reference}
-    return ModelPredictions(LotusPredictor(model), resolution, args.seed, args.samples, args.reference), described
+    options = {"resolution": resolution, "seed": args.seed, "reference": args.reference}
+    if args.mirror:  # runs of before it existed resume
+        described["mirror"] = options["mirror"] = True
+    return ModelPredictions(LotusPredictor(model), args.samples, **options), described

@@ -22,13 +22,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_part_options(parser)
 
 
-def add_tile(parser: argparse.ArgumentParser) -> None:
-    """--tile, for the commands that predict maps of photos."""
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """--tile and --mirror: how the network sees a photo, for the commands that predict maps of photos."""
     parser.add_argument(
         "--tile",
         type=whole(0),
         metavar="N",
         help="more detail in large photos: --res (default: the photo's size) in overlapping tiles of N pixels",
+    )
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="fewer errors in twice the time: mean with what the mirror image gives",
     )
 
 

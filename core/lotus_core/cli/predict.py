@@ -13,7 +13,7 @@ from ..errors import Cancelled, LotusError
 from ..files import json_text
 from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
-from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_tile, distinct_stems, whole
+from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_view, distinct_stems, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_SAMPLES, MAPS, RECONSTRUCTION, Predictors
 from .record import choose_camera, versions, with_earlier_maps
@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
         "--samples", type=whole(2), default=DEFAULT_SAMPLES, metavar="N", help="for uncertainty (default: %(default)s)"
     )
     add_model_options(parser)
-    add_tile(parser)
+    add_view(parser)
     add_exposure(parser)
     add_fast_options(parser)
     add_quiet(parser)
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> None:
 
     distinct_stems(args.image)
     wanted = MAPS if args.task == "all" else [args.task] if args.task in MAPS else None
-    if args.task == RECONSTRUCTION and (len(args.model) > 1 or args.tile):
-        raise LotusError("--task reconstruct takes one --model and no --tile: leave the others out.")
+    if args.task == RECONSTRUCTION and (len(args.model) > 1 or args.tile or args.mirror):
+        raise LotusError("--task reconstruct takes one --model, no --tile and no --mirror: leave the others out.")
     failures: list[LotusError] = []
     predictors: Predictors | None = None
     with OutputFolder(args.output) as folder, progress_bar(args.quiet) as progress:

@@ -32,7 +32,7 @@ class Predictors:
     """Loaded models for the wanted maps.
 
     Args:
-        args: parsed arguments: those of `options.add_model_options` and `add_tile`, and `samples` where uncertainty is
+        args: parsed arguments: those of `options.add_model_options` and `add_view`, and `samples` where uncertainty is
             wanted.
         names: models as the user named them, at most one for each kind of map.
         maps: which of MAPS are wanted; None for what the named models predict (depth, if none is named).
@@ -108,6 +108,7 @@ class Predictors:
                     self._args.res,
                     self._args.reference,
                     tile=self._args.tile,
+                    mirror=self._args.mirror,
                     encoder=encoder,
                     progress=part(report, 0, 2),
                 )
@@ -176,6 +177,7 @@ class Predictors:
             "device": str(model.prompt_embeds.device),
             "dtype": str(model.prompt_embeds.dtype).removeprefix("torch."),
             **({"tile": self._args.tile} if self._args.tile else {}),
+            **({"mirror": True} if self._args.mirror else {}),
             **self._fast(self.kind_of[map_]),
         }
 

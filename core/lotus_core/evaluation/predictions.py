@@ -45,15 +45,12 @@ class PredictionSource(Protocol):
 class ModelPredictions(PredictionSource):
     """Predictions of a model.
 
-    resolution: longest edge the network sees, 0 for the picture's own.
-    samples:    1, or how many noise samples to average; from 2 on the spread is the uncertainty (Lotus-G only).
+    samples: 1, or how many noise samples to average; from 2 on the spread is the uncertainty (Lotus-G only).
+    options: for every call of the predictor: resolution, seed, reference, mirror.
     """
 
-    def __init__(
-        self, predictor: LotusPredictor, resolution: int, seed: int = 0, samples: int = 1, reference: bool = False
-    ) -> None:
-        self._predictor, self._samples = predictor, samples
-        self._options: dict[str, Any] = {"resolution": resolution, "seed": seed, "reference": reference}
+    def __init__(self, predictor: LotusPredictor, samples: int = 1, **options: Any) -> None:
+        self._predictor, self._samples, self._options = predictor, samples, options
 
     def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
         """The model's map of the picture."""

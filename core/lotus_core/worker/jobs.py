@@ -24,7 +24,7 @@ TEXTURES_SHARE = 0.05  # of it, for writing images where they are wanted
 RESERVED = ("output", "task", "model", "format", "quiet", "help")
 # Options that change what is predicted from a loaded model, and not which model that is.
 OF_THE_PREDICTION = {"image", "output", "task", "model", "format", "quiet", "run", "argv", "res", "seed", "samples",
-                     "reference", "tile", "fast_encoder", "exposure"}  # fmt: skip
+                     "reference", "tile", "mirror", "fast_encoder", "exposure"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def _prediction(options: dict[str, Any]) -> dict[str, Any]:
         "resolution": 0 if longest is None else -1 if longest == 0 else longest,
         "seed": options.pop("seed", 0),
         "tile": options.pop("tile", None) or 0,
+        "mirror": bool(options.pop("mirror", False)),
         "decoder": "fast" if fast else "exact",
     }
 
