@@ -12,9 +12,18 @@ from blender_lotus import build
 from .blender.fresh import FreshBlender
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those inside Blender last: once bpy is imported its threads live as long as the process, and forks may hang."""
+    """Those inside Blender last: once bpy is imported its threads live as long as the process, and forks may hang.
+
+    Where several processes share the work (pytest-xdist), those of ComfyUI and those of Blender each stay in one, which
+    starts one server and one bpy; all others stay together with their file.
+    """
     items.sort(key=lambda item: item.nodeid.startswith("tests/blender/"))
+    for item in items:
+        file = item.nodeid.split("::")[0]
+        host = next((host for host in ("tests/comfyui/", "tests/blender/") if file.startswith(host)), file)
+        item.add_marker(pytest.mark.xdist_group(host))
 
 
 @pytest.fixture(scope="session")
