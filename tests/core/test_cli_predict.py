@@ -304,9 +304,9 @@ def test_reconstruct_takes_one_model_and_no_tiles(
     tmp_path: Path, photo: str, checkpoints: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     two = ["--model", checkpoints["depth"], "--model", checkpoints["normal"]]
-    for more in (two, ["--tile", "64"]):
+    for more in (two, ["--tile", "64"], ["--mirror"]):
         assert main(["predict", photo, "-o", str(tmp_path / "out"), "--task", "reconstruct", *more]) == 2
-        assert "one --model and no --tile" in capsys.readouterr().err
+        assert "one --model, no --tile and no --mirror" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
     assert (
         main(["predict", photo, "-o", str(tmp_path / "n"), "--task", "reconstruct", *two[2:], "--format", "npy"]) == 0
