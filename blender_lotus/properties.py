@@ -86,8 +86,8 @@ class LotusSettings(bpy.types.PropertyGroup):
         subtype="PIXEL",
     )
     mirror: BoolProperty(
-        name="Mirror",
-        description="Predict the mirror image as well and take the mean: fewer errors in twice the time",
+        name="Average with Mirror Image",
+        description="Predict the mirror image of the photo as well and take the mean: fewer errors in twice the time",
         default=False,
     )
     samples: IntProperty(

@@ -57,9 +57,7 @@ def cache_for(model: LotusModel) -> EncodingCache:
     return cache
 
 
-def key_of(
-    frame: np.ndarray, model: LotusModel, device: str, resolution: int | None, tile: int = 0, mirror: bool = False
-) -> Key:
+def key_of(frame: np.ndarray, model: LotusModel, device: str, resolution: int | None, tile: int, mirror: bool) -> Key:
     """What an encoding depends on beside the encoder: the picture, and how it is laid out for it."""
     digest = hashlib.blake2b(np.ascontiguousarray(frame).data, digest_size=16).hexdigest()
     longest = model.info.resolution if resolution is None else resolution

@@ -62,9 +62,9 @@ def predict_each(
 ) -> None:
     """Predict a map of every frame and hand it to `keep` with the frame's number, one after the other.
 
-    predict(predictor, image, index=…, resolution=…, seed=…, progress=…, cancel=…) calls one of LotusPredictor's
-    methods; what it notes, such as that memory ran out, is shown on the node. Raises ComfyUI's own interruption between
-    two layers when the user cancels.
+    predict(predictor, image, index=…, seed=…, progress=…, decoder=…) calls one of LotusPredictor's methods for the
+    encoded frame; what it notes, such as that memory ran out, is shown on the node. Raises ComfyUI's own interruption
+    between two layers when the user cancels.
     """
     told: list[str] = []
     bar = comfy.utils.ProgressBar(PROGRESS_STEPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,18 +13,26 @@ from blender_lotus import build
 from .blender.fresh import FreshBlender
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those inside Blender last: once bpy is imported its threads live as long as the process, and forks may hang.
-
-    Where several processes share the work (pytest-xdist), those of ComfyUI and those of Blender each stay in one, which
-    starts one server and one bpy; all others stay together with their file.
-    """
+    """Those inside Blender last: once bpy is imported its threads live as long as the process, and forks may hang."""
     items.sort(key=lambda item: item.nodeid.startswith("tests/blender/"))
-    for item in items:
-        file = item.nodeid.split("::")[0]
-        host = next((host for host in ("tests/comfyui/", "tests/blender/") if file.startswith(host)), file)
-        item.add_marker(pytest.mark.xdist_group(host))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For several processes (pytest -n 2): which tests stay together, in the order of collection.
+
+    All of ComfyUI's in one process, which starts one server; others with their file.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(nodeid).split("::")[0]
+            return "tests/comfyui/" if file.startswith("tests/comfyui/") else file
+
+    config.option.loadscopereorder = False  # it would begin with the largest, and Blender's files come last
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

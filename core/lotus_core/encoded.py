@@ -29,6 +29,10 @@ class EncodedImage:
         """Itself: the photo as a whole, as of EncodedTiles."""
         return self
 
+    def signed(self, encoder: str | None) -> EncodedImage:
+        """With the digest of the encoder that made it."""
+        return replace(self, encoder=encoder)
+
     def to(self, device: torch.device | str) -> EncodedImage:
         """With its latents on a device."""
         return replace(self, latents=self.latents.to(device))
@@ -57,6 +61,10 @@ class EncodedTiles:
         """bool H×W or None, as of an EncodedImage."""
         return self.whole.valid
 
+    def signed(self, encoder: str | None) -> EncodedTiles:
+        """With the digest of the encoder that made it."""
+        return replace(self, whole=self.whole.signed(encoder))
+
     def to(self, device: torch.device | str) -> EncodedTiles:
         """With its latents on a device."""
         return replace(self, whole=self.whole.to(device), tiles=tuple(tile.to(device) for tile in self.tiles))
@@ -83,14 +91,13 @@ class EncodedPair:
         return self.plain.whole
 
     @property
-    def frame(self) -> Frame:
-        """How the photo lies in the latents."""
-        return self.plain.frame
-
-    @property
     def valid(self) -> np.ndarray | None:
         """bool H×W or None, as of an EncodedImage."""
         return self.plain.valid
+
+    def signed(self, encoder: str | None) -> EncodedPair:
+        """With the digest of the encoder that made it."""
+        return EncodedPair(self.plain.signed(encoder), self.mirrored.signed(encoder))
 
     def to(self, device: torch.device | str) -> EncodedPair:
         """With its latents on a device."""

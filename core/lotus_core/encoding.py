@@ -25,8 +25,11 @@ ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor |
 
 
 @dataclass(frozen=True)
-class View:
-    """How the network is to see a photo; LotusPredictor tells what each means. Raises LotusError for what excludes."""
+class EncodingOptions:
+    """How the network is to see a photo; LotusPredictor tells what each means.
+
+    Raises LotusError for tiles or mirror images together with `reference`.
+    """
 
     resolution: int | None = None
     reference: bool = False
@@ -40,33 +43,36 @@ class View:
             raise LotusError(f"The original code knows no {asked}: choose them or its arithmetic (reference).")
 
 
-def encode(model: LotusModel, image: ImageSource, view: View, steps: Steps, samples: int = 1) -> Encoded:
+def encode(model: LotusModel, image: ImageSource, options: EncodingOptions, steps: Steps, samples: int = 1) -> Encoded:
     """Encode one image; what is encoded already only changes its device.
 
     Begins a step for the image and for each tile. `steps` counts 1 + 2 · `samples` for an image (1 where they are 0);
     what tiles and the mirror image take on top is announced. Raises LotusError for unusable images, tiles that are too
-    small or too large, and for what another autoencoder, or for another view, encoded.
+    small or too large, and for what another autoencoder encoded, or what was encoded without the tiles or the mirror
+    image that `options` ask for.
     """
+    if options.tile:
+        _check_tile(model, options.tile)
     if isinstance(image, EncodedImage | EncodedTiles | EncodedPair):
-        return _known(model, image, view, steps, samples)
-    if view.tile:
-        _check_tile(model, view.tile)
+        return _known(model, image, options, steps, samples)
     loaded = load_image(image)
-    layout = _tiles(model, loaded.rgb.shape[:2], view) if view.tile else None
-    sides = (loaded, loaded.mirrored()) if view.mirror else (loaded,)
+    layout = _tiles(model, loaded.rgb.shape[:2], options)
     tiles = 0 if layout is None else len(layout[1].corners())
-    steps.more((len(sides) - 1) * (1 + 2 * samples) + len(sides) * (1 + samples) * tiles)
-    plain, *mirrored = (_encode(model, side, view, layout, steps) for side in sides)
-    return EncodedPair(plain, *mirrored) if mirrored else plain
+    if options.mirror:
+        steps.more(1 + 2 * samples)
+    steps.more((2 if options.mirror else 1) * (1 + samples) * tiles)
+    plain = _encode(model, loaded, options, layout, steps)
+    # Only now, and kept nowhere: the mirrored copy of a large photo takes as much memory as the photo.
+    return EncodedPair(plain, _encode(model, loaded.mirrored(), options, layout, steps)) if options.mirror else plain
 
 
-def _known(model: LotusModel, encoded: Encoded, view: View, steps: Steps, samples: int) -> Encoded:
+def _known(model: LotusModel, encoded: Encoded, options: EncodingOptions, steps: Steps, samples: int) -> Encoded:
     """An encoded image on the model's device, once it is sure to be what was asked for."""
     plain = encoded.plain if isinstance(encoded, EncodedPair) else encoded
-    if view.mirror and plain is encoded:
+    if options.mirror and plain is encoded:
         raise LotusError("This image was encoded without its mirror image: encode it so, encode(image, mirror=True).")
     size = (plain.frame.height, plain.frame.width)
-    if view.tile and isinstance(plain, EncodedImage) and _tiles(model, size, view) is not None:
+    if isinstance(plain, EncodedImage) and _tiles(model, size, options) is not None:
         raise LotusError("This image was encoded without tiles: encode it with them, encode(image, tile=...).")
     maker = encoded.whole.encoder
     others = maker is not None and maker not in (encoder_digest(model), encoder_digest(model, "fast"))
@@ -75,8 +81,7 @@ def _known(model: LotusModel, encoded: Encoded, view: View, steps: Steps, sample
     tiles = len(plain.tiles) if isinstance(plain, EncodedTiles) else 0
     sides = 1 if plain is encoded else 2
     steps.more((sides - 1) * 2 * samples + sides * samples * tiles)
-    if not tiles:
-        steps.begin("Encoding")
+    steps.begin("Encoding")
     return encoded.to(device_of(model))
 
 
@@ -93,42 +98,43 @@ def _edge(model: LotusModel, tile: int) -> int:
     return -(-tile // model.multiple) * model.multiple
 
 
-def _tiles(model: LotusModel, size: tuple[int, ...], view: View) -> tuple[Frame, Grid] | None:
+def _tiles(model: LotusModel, size: tuple[int, ...], options: EncodingOptions) -> tuple[Frame, Grid] | None:
     """How an image of this size lies under its tiles, and where they are; None where the whole shows all there is."""
+    if not options.tile:
+        return None
     height, width = size
-    longest = view.resolution or max(height, width)
+    longest = options.resolution or max(height, width)
     if longest <= model.info.resolution:
         return None
     frame = Frame.of(height, width, longest, model.multiple, limit=MAX_PIXELS)
-    tile = _edge(model, view.tile or 0)
+    tile = _edge(model, options.tile)
     return frame, Grid.of(frame.padded_height, frame.padded_width, tile, model.latent_factor)
 
 
 def _encode(
-    model: LotusModel, loaded: LoadedImage, view: View, layout: tuple[Frame, Grid] | None, steps: Steps
+    model: LotusModel, loaded: LoadedImage, options: EncodingOptions, layout: tuple[Frame, Grid] | None, steps: Steps
 ) -> EncodedImage | EncodedTiles:
     steps.begin("Encoding")
     if layout is None:
-        return _whole(model, loaded, view)
+        return _whole(model, loaded, options)
     frame, grid = layout
-    whole = _whole(model, loaded, replace(view, resolution=None))
+    whole = _whole(model, loaded, replace(options, resolution=None))
     resized = frame.resized(loaded.rgb)
     tiles = []
     for number, (top, left) in enumerate(grid.corners()):
         steps.begin(f"Encoding tile {number + 1} of {len(grid.corners())}")
         window = frame.window(resized, top, left, grid.tile_height, grid.tile_width)
-        tiles.append(model.encode(window.to(device_of(model)), encoder=view.encoder))
+        tiles.append(model.encode(window.to(device_of(model)), encoder=options.encoder))
     return EncodedTiles(whole, frame, grid, tuple(tiles))
 
 
-def _whole(model: LotusModel, loaded: LoadedImage, view: View) -> EncodedImage:
+def _whole(model: LotusModel, loaded: LoadedImage, options: EncodingOptions) -> EncodedImage:
     height, width = loaded.rgb.shape[:2]
-    longest = model.info.resolution if view.resolution is None else view.resolution
-    multiple = model.latent_factor if view.reference else model.multiple
-    frame = Frame.of(height, width, longest, multiple, view.reference)
-    latents = model.encode(frame.to_network(loaded.rgb).to(device_of(model)), encoder=view.encoder)
-    digest = encoder_digest(model, view.encoder)
-    return EncodedImage(latents, frame, loaded.valid, digest)
+    longest = model.info.resolution if options.resolution is None else options.resolution
+    multiple = model.latent_factor if options.reference else model.multiple
+    frame = Frame.of(height, width, longest, multiple, options.reference)
+    latents = model.encode(frame.to_network(loaded.rgb).to(device_of(model)), encoder=options.encoder)
+    return EncodedImage(latents, frame, loaded.valid)
 
 
 def encoder_digest(model: LotusModel, encoder: Decoder = "exact") -> str | None:

@@ -28,11 +28,15 @@ def finished(info: ModelInfo, frame: Frame, decoded: torch.Tensor) -> torch.Tens
 
 
 def with_mirrored(info: ModelInfo, values: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
-    """Mean of a finished map and of that of the mirror image, which it turns back: what pointed left points right."""
+    """Mean of a finished map and of that of the mirror image, turned back: what pointed left there points right.
+
+    Both 1×H×W depth or 3×H×W unit normals as `finished` gives them, and so the result; `values` is changed in place.
+    """
     back = mirrored.flip(-1)
     if info.task == "depth":
         return values.add_(back).div_(2)
-    return unit(values.add_(back.mul_(torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1))))
+    back[0].neg_()
+    return unit(values.add_(back))
 
 
 def depth_map(info: ModelInfo, values: torch.Tensor, valid: np.ndarray | None) -> Depth:

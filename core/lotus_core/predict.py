@@ -11,7 +11,7 @@ import torch
 
 from .at_once import AtOnce
 from .encoded import Encoded, EncodedImage, EncodedPair, EncodedTiles
-from .encoding import ImageSource, View, as_list, encode
+from .encoding import EncodingOptions, ImageSource, as_list, encode, encoder_digest
 from .errors import LotusError
 from .fast_decoder import centre, decoder_psnr
 from .finishing import depth_map, finished, normal_map, uncertainty_map, with_mirrored
@@ -102,10 +102,10 @@ class LotusPredictor:
     ) -> OneOrMany:
         """Depth in [0, 1] of each image, at its own size, in the checkpoint's space; transparent pixels not valid."""
         self._require_task("depth")
-        view = View(resolution, reference, tile, mirror, encoder)
+        options = EncodingOptions(resolution, reference, tile, mirror, encoder)
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Depth:
-            encoded = encode(self.model, image, view, steps)
+            encoded = encode(self.model, image, options, steps)
             draws = Draws(seed, number, source=self.noise)
             values = next(self._samples(encoded, draws, decoder, steps))
             return depth_map(self.model.info, values, encoded.valid)
@@ -129,10 +129,10 @@ class LotusPredictor:
     ) -> OneOrMany:
         """Unit Normals of each image, at its own size; where the network gives none they face the camera."""
         self._require_task("normal")
-        view = View(resolution, reference, tile, mirror, encoder)
+        options = EncodingOptions(resolution, reference, tile, mirror, encoder)
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Normals:
-            encoded = encode(self.model, image, view, steps)
+            encoded = encode(self.model, image, options, steps)
             draws = Draws(seed, number, source=self.noise)
             values = next(self._samples(encoded, draws, decoder, steps))
             return normal_map(self.model.info, values, encoded.valid)
@@ -159,7 +159,8 @@ class LotusPredictor:
 
         Depth: standard deviation (of the population: divided by N) in units of `Depth.values`, after each sample was
         given the mean and the deviation of the first: depth is known up to scale and shift, so samples that differ in
-        no more agree (Marigold aligns its ensembles so, arXiv 2312.02145). Normals: mean angle, in degrees, to the mean
+        no more agree (Marigold aligns its ensembles so, arXiv 2312.02145). With `mirror` each sample is the mean of two
+        maps, so the deviation is smaller. Normals: mean angle, in degrees, to the mean
         direction; for it the samples are kept until the mean is known, beyond 64 MiB of them in a temporary file.
         Memory does not grow with `samples`. The first has the noise of `depth` and `normal` for that seed and index.
 
@@ -172,10 +173,10 @@ class LotusPredictor:
             )
         if samples < 2:
             raise LotusError(f"Uncertainty needs at least 2 samples, not {samples}.")
-        view = View(resolution, reference, tile, mirror, encoder)
+        options = EncodingOptions(resolution, reference, tile, mirror, encoder)
 
         def predict(image: ImageSource, number: int, steps: Steps) -> Uncertainty:
-            encoded = encode(self.model, image, view, steps, samples)
+            encoded = encode(self.model, image, options, steps, samples)
             at_once = self._at_once.choose(self.model, encoded.whole.latents, samples, decoder, encoder)
             draws = Draws(seed, number, samples, at_once, self.noise)
             maps = self._samples(encoded, draws, decoder, steps)
@@ -197,10 +198,10 @@ class LotusPredictor:
         cancel: Cancel | None = None,
     ) -> OneOrMany:
         """The image itself as the detail preserver's task gives it back: float32 H×W×3 RGB in [0, 1]."""
-        view = View(resolution, reference, encoder=encoder)
+        options = EncodingOptions(resolution, reference, encoder=encoder)
 
         def predict(image: ImageSource, number: int, steps: Steps) -> np.ndarray:
-            encoded = encode(self.model, image, view, steps)
+            encoded = encode(self.model, image, options, steps)
             if not isinstance(encoded, EncodedImage):
                 asked = "in tiles" if isinstance(encoded, EncodedTiles) else "with its mirror image"
                 raise LotusError(f"An image encoded {asked} cannot be reconstructed: encode it without.")
@@ -246,10 +247,11 @@ class LotusPredictor:
         steps = Steps(1, progress or self._progress, cancel or self._cancel)
         self.notes = []
         with torch.no_grad():
-            work = partial(encode, self.model, image, View(resolution, reference, tile, mirror, encoder), steps, 0)
+            options = EncodingOptions(resolution, reference, tile, mirror, encoder)
+            work = partial(encode, self.model, image, options, steps, 0)
             encoded = with_retry(self.model, work, self.notes)
         steps.finish()
-        return encoded
+        return encoded if encoded.whole.encoder else encoded.signed(encoder_digest(self.model, encoder))
 
     def _each(
         self,
@@ -289,8 +291,7 @@ class LotusPredictor:
             decoded_maps = decoded_samples(
                 self.model, encoded, draws, steps, "annotation", decoder, one_channel, inspect
             )
-        for decoded in decoded_maps:
-            yield finished(self.model.info, frame, decoded)
+        yield from map(partial(finished, self.model.info, frame), decoded_maps)
 
     def _compare_decoders(self, latents: torch.Tensor) -> None:
         self.fast_decoder_psnr = decoder_psnr(self.model, centre(latents[:1]))

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from blender_lotus.backends.programs.comfyui.server import Server
+from blender_lotus.backends.programs.comfyui import graph
+from blender_lotus.backends.programs.comfyui.server import Refused, Server
 
 
 class Uploads(BaseHTTPRequestHandler):
@@ -52,3 +53,14 @@ def test_photos_are_temporary_files_of_the_server(uploads: HTTPServer) -> None:
     fields = uploads.fields  # type: ignore[attr-defined]
     assert fields["type"] == b"temp"
     assert fields["image"] == b"\x89PNG content"
+
+
+def test_a_server_whose_nodes_know_no_mirror_images_says_so() -> None:
+    node = {"input": {"required": {"model": [["lotus-tiny-depth-g"], {}], "tile": ["INT", {"default": 0}]}}}
+    types = {name: {**node, "output_name": ["depth"]} for name in graph.NODES}
+    request = {"maps": ["depth"], "models": [], "options": {"mirror": True}}
+    with pytest.raises(Refused, match="know no mirror images: update them"):
+        graph.build(types, "photo.png", request)
+    types["LotusDepth"] = {**types["LotusDepth"], "input": {**node["input"], "optional": {"mirror": ["BOOLEAN", {}]}}}
+    assert graph.build(types, "photo.png", request)["depth"]["inputs"]["mirror"] is True
+    assert "mirror" not in graph.build(types, "photo.png", {**request, "options": {}})["depth"]["inputs"]

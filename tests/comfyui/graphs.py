@@ -10,7 +10,7 @@ import numpy as np
 from .server.client import Finished
 
 DEPTH, NORMAL = "lotus-tiny-depth-g", "lotus-tiny-normal-g"
-RUNNING = {"shared_noise": True, "chunk_size": 1, "tile": 0, "decoder": "exact", "mirror": False}
+RUNNING = {"shared_noise": True, "chunk_size": 1, "tile": 0, "decoder": "exact"}
 
 
 def load(model: str = DEPTH, **inputs: Any) -> dict[str, Any]:
@@ -67,5 +67,5 @@ def must_succeed(finished: Finished) -> Finished:
 
 
 def _node(kind: str, defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    assert set(given) <= {*defaults, "normal", "uncertainty", "mask"}, given
+    assert set(given) <= {*defaults, "normal", "uncertainty", "mask", "mirror"}, given
     return {"class_type": kind, "inputs": {**defaults, **given}}

@@ -136,6 +136,20 @@ def test_saved_maps_that_changed_are_scored_again_and_another_list_is_refused(
     assert message.count("\n") == 1
 
 
+def test_the_mirror_image_counts_and_is_told(
+    checkpoints: dict[str, str], eval_depth: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*eval_depth, "--model", checkpoints["depth"]]
+    for name, more in (("both", ["--mirror"]), ("one", [])):
+        assert main([*command, "-o", str(tmp_path / name), *more]) == 0
+        told = "that of its mirror image" in capsys.readouterr().out
+        assert told == (name == "both")
+    both, one = (json.loads((tmp_path / name / "summary.json").read_text())["metrics"] for name in ("both", "one"))
+    assert both["abs_rel"] != one["abs_rel"]
+    assert main([*command, "-o", str(tmp_path / "one"), "--mirror"]) == 2
+    assert "holds a run with mirror = None, not True" in capsys.readouterr().err
+
+
 def test_normals(checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ibims").mkdir()
     write_dsine(tmp_path / "ibims", ".exr", "ibims.txt", count=1)
@@ -152,6 +166,8 @@ def test_normals(checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.Cap
         (["--dataset", "ibims"], "--dataset for depth is one of"),
         (["--area", "eigen"], "--area is for KITTI's depth alone: leave it out"),
         (["--predictions", "nowhere"], "no folder of predictions"),
+        (["--predictions", "nowhere", "--mirror"], "--mirror needs a model"),
+        (["--mirror", "--reference"], "which has no --mirror: leave one out"),
         (["--split", "nowhere.txt"], "split list nowhere.txt is missing"),
         (["--data", "nowhere"], "no folder nowhere"),
     ],

@@ -14,6 +14,7 @@ import lotus_core as lotus
 from lotus_core.batch.settings import Settings
 from lotus_core.cli import main
 from lotus_core.encoded import EncodedPair, EncodedTiles
+from lotus_core.sampling import draw_noise
 
 from .models import tiny_model
 
@@ -68,13 +69,18 @@ def test_one_encoding_serves_every_map() -> None:
     assert np.array_equal(normal.normal(encoded).values, normal.normal(PHOTO, mirror=True, tile=48).values)
 
 
-def test_uncertainty_compares_the_means_of_both_images() -> None:
+def test_uncertainty_compares_the_means_of_both_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lotus_core.finishing.Level.bring", lambda _, values: values)
     predictor = lotus.LotusPredictor(tiny_model("g"), max_batch=2)
-    found = predictor.uncertainty(PHOTO, samples=5, seed=1, mirror=True)
-    assert found.std.shape == (90, 130)
-    assert 0 < found.std.mean() < predictor.uncertainty(PHOTO, samples=5, seed=1).std.mean()
-    alone = lotus.LotusPredictor(tiny_model("g"), max_batch=1).uncertainty(PHOTO, samples=5, seed=1, mirror=True)
-    assert np.allclose(found.std, alone.std, atol=1e-5)
+    found = predictor.uncertainty(PHOTO, samples=3, seed=1, mirror=True)
+    samples = []
+    for number in range(3):
+        predictor.noise = lambda seed, index, _, shape, number=number: draw_noise(seed, index, number, shape)
+        samples.append(predictor.depth(PHOTO, seed=1, mirror=True).values)
+    assert np.allclose(found.std, np.std(samples, axis=0), atol=1e-5)
+    assert found.mean is not None
+    assert np.allclose(found.mean.values, np.mean(samples, axis=0), atol=1e-5)
+    assert found.std.mean() > 1e-3
 
 
 def test_what_cannot_be_mirrored_says_so() -> None:
@@ -83,6 +89,9 @@ def test_what_cannot_be_mirrored_says_so() -> None:
         predictor.depth(PHOTO, mirror=True, reference=True)
     with pytest.raises(lotus.LotusError, match="encoded without its mirror image"):
         predictor.depth(predictor.encode(PHOTO), mirror=True)
+    other = lotus.LotusPredictor(lotus.load_model("lotus-tiny-depth-d", device="cpu"))
+    with pytest.raises(lotus.LotusError, match="comes from another autoencoder"):
+        other.depth(predictor.encode(PHOTO, mirror=True))
     with pytest.raises(lotus.LotusError, match="with its mirror image cannot be reconstructed"):
         predictor.reconstruct(predictor.encode(PHOTO, mirror=True))
 
@@ -120,8 +129,24 @@ def test_the_commands_take_it_and_their_records_say_so(tmp_path: Path, checkpoin
 
 
 def test_a_batch_from_before_it_existed_goes_on() -> None:
-    assert "mirror" not in Settings().deciding()
+    assert Settings().deciding()["mirror"] is None  # what `claim` takes for a setting that was not recorded
     assert Settings(mirror=True).deciding()["mirror"] is True
+
+
+@pytest.mark.parametrize("option", [["--mirror"], ["--tile", "64"]])
+@pytest.mark.parametrize("command", ["predict photo.png -o out", "mesh photo.png -o out/a.glb", "batch photo.png out"])
+def test_the_original_arithmetic_has_none_and_nothing_is_written(
+    command: str,
+    option: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PHOTO).save("photo.png")
+    assert main([*command.split(), *option, "--reference"]) == 2
+    assert f"which has no {option[0]}: leave one out" in capsys.readouterr().err
+    assert not Path("out").exists()
 
 
 def test_noise_that_follows_motion_excludes_it(

@@ -69,6 +69,5 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """What a destination must agree on to be resumed: all but where the network runs."""
         table = {name: value for name, value in self.to_json().items() if name not in ("device", "offload")}
-        if not self.mirror:  # destinations of before it existed can be resumed
-            del table["mirror"]
+        table["mirror"] = self.mirror or None  # None counts as not recorded, as in batches from before the option
         return table

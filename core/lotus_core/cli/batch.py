@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, LotusError
 from .console import complain
-from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_view, between, check_fast, whole
+from .options import (
+    add_exposure,
+    add_fast_options,
+    add_model_options,
+    add_quiet,
+    add_tile_and_mirror,
+    between,
+    check_prediction,
+    whole,
+)
 from .predict import FORMATS
 from .predictors import DEFAULT_SAMPLES, MAPS
 
@@ -48,7 +57,7 @@ def add(commands: Any) -> None:
     _add_results(parser)
     _add_clips(parser)
     add_model_options(parser)
-    add_view(parser)
+    add_tile_and_mirror(parser)
     add_fast_options(parser)
     _add_engine(parser)
     add_quiet(parser)
@@ -109,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
     from ..batch.sharding import parse_shard
     from ..batch.video import require_av
 
-    check_fast(args)
+    check_prediction(args)
     check_destination(args.source, args.destination)
     if args.video:
         require_av()

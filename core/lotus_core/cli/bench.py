@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import Progress, part
 from .console import progress_bar, table
-from .options import add_fast_options, add_model_options, add_quiet, add_view, whole
+from .options import add_fast_options, add_model_options, add_quiet, add_tile_and_mirror, whole
 from .predictors import DEFAULT_MODELS, check_space, load_for_maps
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def add(commands: Any) -> None:
         "bench",
         help="time, memory and arithmetic of a prediction on this machine",
         description="Time, peak memory, floating-point operations and their share of the measured matrix-product peak"
-        " of a prediction: exact; with --fast-decoder; in tiles with --tile; and with --plain as the original code"
-        " computes it. The comparison with other methods is benchmarks/compare.py.",
+        " of a prediction: exact; with --fast-decoder; in tiles with --tile; the mean with the mirror image with"
+        " --mirror; and with --plain as the original code computes it. The comparison with other methods is"
+        " benchmarks/compare.py.",
     )
     parser.add_argument("--model", metavar="M", help="name, file, folder or hub id (default: the embedded depth model)")
     parser.add_argument(
@@ -47,7 +48,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--task", choices=("depth", "normal"), help="of a model that does not say it")
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
     add_model_options(parser)
-    add_view(parser)
+    add_tile_and_mirror(parser)
     add_fast_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)

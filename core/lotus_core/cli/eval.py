@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from .console import progress_bar, table
-from .options import add_model_options, add_quiet, whole
+from .options import add_mirror, add_model_options, add_quiet, check_prediction, whole
 from .predictors import DEFAULT_MODELS, Predictors
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="average N noise samples; from 2 on score uncertainty too",
     )
-    parser.add_argument("--mirror", action="store_true", help="mean with what the mirror image gives (flip test)")
+    add_mirror(parser)
     parser.add_argument(
         "--area",
         choices=("eigen", "garg"),
@@ -61,7 +61,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--allow-missing", action="store_true", help="go on without samples whose files are missing")
     add_model_options(parser)
     add_quiet(parser)
-    parser.set_defaults(run=run, fast_decoder=None, fast_encoder=False)
+    parser.set_defaults(run=run, tile=None, fast_decoder=None, fast_encoder=False)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
         raise LotusError("--mirror needs a model: saved predictions are scored as they are.")
     if args.area is not None and (args.task, args.dataset) != ("depth", "kitti"):
         raise LotusError("--area is for KITTI's depth alone: leave it out.")
+    check_prediction(args)
     benchmark = _open(args)
     if not args.quiet:
         print(benchmark.report)
@@ -161,6 +162,6 @@ def _source(
     }
     described |= {"dtype": args.dtype, "reference": args.reference}
     options = {"resolution": resolution, "seed": args.seed, "reference": args.reference}
-    if args.mirror:  # runs of before it existed resume
-        described["mirror"] = options["mirror"] = True
+    options["mirror"] = args.mirror
+    described["mirror"] = args.mirror or None  # None counts as not recorded, as in runs from before the option
     return ModelPredictions(LotusPredictor(model), args.samples, **options), described

@@ -13,7 +13,15 @@ from ..progress import part
 from .console import Stopwatch, complain, progress_bar
 from .mesh_files import check_inputs_stay, preview_path
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
-from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_view, whole
+from .options import (
+    add_exposure,
+    add_fast_options,
+    add_model_options,
+    add_quiet,
+    add_tile_and_mirror,
+    check_prediction,
+    whole,
+)
 from .outputs import OutputFolder
 from .predictors import DEFAULT_MODELS, Predictors
 from .record import choose_camera, photo_pixels, versions
@@ -47,7 +55,7 @@ def add(commands: Any) -> None:
     )
     several.add_argument("--voxels", type=whole(8), metavar="N", help="along the longest side (default: 192)")
     add_model_options(parser)
-    add_view(parser)
+    add_tile_and_mirror(parser)
     add_exposure(parser)
     add_fast_options(parser)
     add_quiet(parser)
@@ -60,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from ..plates import common_exposure, is_plate
 
     check_options(args)
+    check_prediction(args)
     check_inputs_stay(args)
     posed = _poses(args)
     watch = Stopwatch()

@@ -22,18 +22,23 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_part_options(parser)
 
 
-def add_view(parser: argparse.ArgumentParser) -> None:
-    """--tile and --mirror: how the network sees a photo, for the commands that predict maps of photos."""
+def add_tile_and_mirror(parser: argparse.ArgumentParser) -> None:
+    """--tile and --mirror, for the commands that predict maps of photos."""
     parser.add_argument(
         "--tile",
         type=whole(0),
         metavar="N",
         help="more detail in large photos: --res (default: the photo's size) in overlapping tiles of N pixels",
     )
+    add_mirror(parser)
+
+
+def add_mirror(parser: argparse.ArgumentParser) -> None:
+    """--mirror alone, for what sees photos as a benchmark wants it."""
     parser.add_argument(
         "--mirror",
         action="store_true",
-        help="fewer errors in twice the time: mean with what the mirror image gives",
+        help="mean of the maps of the photo and of its mirror image: fewer errors in twice the time",
     )
 
 
@@ -76,10 +81,13 @@ def add_fast_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fast-encoder", action="store_true", help="encode with the one of --fast-decoder as well")
 
 
-def check_fast(args: argparse.Namespace) -> None:
-    """Raise LotusError for --fast-encoder without the autoencoder to encode with."""
+def check_prediction(args: argparse.Namespace) -> None:
+    """Before anything is read or written: raise LotusError for options of a prediction that do not go together."""
     if args.fast_encoder and args.fast_decoder is None:
         raise LotusError("--fast-encoder takes the autoencoder that --fast-decoder names: give both.")
+    if args.reference and (args.tile or args.mirror):
+        asked = "--tile" if args.tile else "--mirror"
+        raise LotusError(f"--reference is the arithmetic of the original code, which has no {asked}: leave one out.")
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -13,7 +13,16 @@ from ..errors import Cancelled, LotusError
 from ..files import json_text
 from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
-from .options import add_exposure, add_fast_options, add_model_options, add_quiet, add_view, distinct_stems, whole
+from .options import (
+    add_exposure,
+    add_fast_options,
+    add_model_options,
+    add_quiet,
+    add_tile_and_mirror,
+    check_prediction,
+    distinct_stems,
+    whole,
+)
 from .outputs import OutputFolder
 from .predictors import DEFAULT_SAMPLES, MAPS, RECONSTRUCTION, Predictors
 from .record import choose_camera, versions, with_earlier_maps
@@ -51,7 +60,7 @@ def add(commands: Any) -> None:
         "--samples", type=whole(2), default=DEFAULT_SAMPLES, metavar="N", help="for uncertainty (default: %(default)s)"
     )
     add_model_options(parser)
-    add_view(parser)
+    add_tile_and_mirror(parser)
     add_exposure(parser)
     add_fast_options(parser)
     add_quiet(parser)
@@ -62,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
     """Predict every image; those that fail are named at the end and do not stop the others."""
     from ..images import load_image
 
+    check_prediction(args)
     distinct_stems(args.image)
     wanted = MAPS if args.task == "all" else [args.task] if args.task in MAPS else None
     if args.task == RECONSTRUCTION and (len(args.model) > 1 or args.tile or args.mirror):

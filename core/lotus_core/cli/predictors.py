@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import Cancel, Progress, part
 from .console import silent
-from .options import check_fast
+from .options import check_prediction
 
 if TYPE_CHECKING:
     from ..framing import Frame
@@ -32,8 +32,8 @@ class Predictors:
     """Loaded models for the wanted maps.
 
     Args:
-        args: parsed arguments: those of `options.add_model_options` and `add_view`, and `samples` where uncertainty is
-            wanted.
+        args: parsed arguments: those of `options.add_model_options` and `add_tile_and_mirror`, and `samples` where
+            uncertainty is wanted.
         names: models as the user named them, at most one for each kind of map.
         maps: which of MAPS are wanted; None for what the named models predict (depth, if none is named).
         also: more maps that are wanted besides.
@@ -58,7 +58,7 @@ class Predictors:
         cancel: Cancel | None = None,
         progress: Progress | None = None,
     ) -> None:
-        check_fast(args)
+        check_prediction(args)
         get = load or partial(load_for_maps, progress=progress)
         self._args = args
         given: dict[str, tuple[str, LotusModel]] = {}

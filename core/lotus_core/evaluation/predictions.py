@@ -46,7 +46,8 @@ class ModelPredictions(PredictionSource):
     """Predictions of a model.
 
     samples: 1, or how many noise samples to average; from 2 on the spread is the uncertainty (Lotus-G only).
-    options: for every call of the predictor: resolution, seed, reference, mirror.
+    options: for every call of the predictor: resolution (longest edge the network sees, 0 for the picture's own), seed,
+        reference, mirror.
     """
 
     def __init__(self, predictor: LotusPredictor, samples: int = 1, **options: Any) -> None:

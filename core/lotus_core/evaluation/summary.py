@@ -57,7 +57,7 @@ class Evaluation:
 def summarised(
     benchmark: DepthBenchmark | NormalBenchmark, metrics: dict[str, float], samples: int, settings: dict[str, Any]
 ) -> Evaluation:
-    """A run's result. settings: of the run; `samples` is looked at."""
+    """A run's result. settings: of the run; `samples` and `mirror` are looked at."""
     task: Literal["depth", "normal"] = "depth" if isinstance(benchmark, DepthBenchmark) else "normal"
     paper = published(task, benchmark.name)
     notes = []
@@ -67,6 +67,10 @@ def summarised(
         notes.append("Garg's area is scored here; the authors' code scores Eigen's: --area eigen.")
     if settings.get("samples", 1) > 1:
         notes.append(f"The mean of {settings['samples']} predictions is scored here; in the paper, one.")
+    if settings.get("mirror"):
+        notes.append(
+            "The mean of each picture's map and that of its mirror image is scored here; in the paper, one map."
+        )
     return Evaluation(benchmark.title, metrics, samples, paper, tuple(notes))
 
 

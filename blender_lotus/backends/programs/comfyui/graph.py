@@ -67,6 +67,8 @@ def build(types: dict[str, dict[str, Any]], photo: str, request: dict[str, Any])
     ):
         if map_ not in maps:
             continue
+        if "mirror" in shared and "mirror" not in types[class_type]["input"].get("optional", {}):
+            raise Refused("The Lotus nodes of this ComfyUI know no mirror images: update them, or switch that off.")
         more = {"samples": samples} if map_ == "uncertainty" else {"convention": "lotus"} if map_ == "normal" else {}
         kind = of_uncertainty if map_ == "uncertainty" else map_
         graph[map_] = _node(types, class_type, model=[f"model {kind}", 0], image=["image", 0], **shared, **more)
@@ -83,7 +85,7 @@ def _prediction(options: dict[str, Any]) -> dict[str, Any]:
         "resolution": 0 if longest is None else -1 if longest == 0 else longest,
         "seed": options.pop("seed", 0),
         "tile": options.pop("tile", None) or 0,
-        "mirror": bool(options.pop("mirror", False)),
+        **({"mirror": True} if options.pop("mirror", False) else {}),
         "decoder": "fast" if fast else "exact",
     }
 
