@@ -19,6 +19,8 @@ from lotus_core.batch.reading import Stamp
 from lotus_core.batch.settings import RangeKind, Settings
 from lotus_core.batch.smoothing import Smoother
 from lotus_core.batch.timing import Timing
+from lotus_core.batch.video import read_frames
+from lotus_core.cli import main
 from lotus_core.maps import Depth
 from lotus_core.maps.depth import Space
 
@@ -107,3 +109,40 @@ def test_transparent_pixels_are_far_in_videos_and_black_in_previews(space: Space
         colours = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     assert colours[:, :, : LEFT - 4].max() < 12  # H.264 is not lossless
     assert colours[:, :, LEFT + 4 :].max(axis=3).min() > 100
+
+
+@pytest.mark.parametrize(
+    ("codec", "form", "suffix", "deepest"), [("prores_ks", "yuva444p10le", "mov", 65535), ("png", "rgba", "mov", 255)]
+)
+def test_the_matte_of_a_video_counts(
+    codec: str, form: str, suffix: str, deepest: int, checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    clip = tmp_path / f"clip.{suffix}"
+    picture = np.random.default_rng(2).integers(60, 200, (48, 64, 4), dtype=np.uint8)
+    picture[..., 3] = 255
+    cut = picture.copy()
+    cut[:, :20, 3] = 0
+    write_with_alpha(clip, [cut, picture], codec, form)
+    first, second = (frame.pixels for frame in read_frames(clip))
+    assert first.shape == (48, 64, 4)
+    assert first[:, :20, 3].max() == 0
+    assert first[:, 20:, 3].min() > 0.99 * deepest
+    assert second.shape == (48, 64, 3)  # all of it is opaque
+    out = tmp_path / "out"
+    assert main(["batch", str(clip), str(out), "--model", checkpoints["depth"], "--format", "exr", "--quiet"]) == 0
+    depths = [Depth.load(path) for path in sorted((out / "clip").glob("*_depth.*.exr"))]
+    assert [depth.mask[:, :20].any() for depth in depths] == [False, True]
+    assert all(depth.mask[:, 20:].all() for depth in depths)
+
+
+def write_with_alpha(path: Path, frames: Sequence[np.ndarray], codec: str, form: str) -> None:
+    """H×W×4 uint8 frames as a video that keeps their alpha."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=24)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = form
+        if codec == "prores_ks":
+            stream.options = {"profile": "4444", "alpha_bits": "16"}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgba")))
+        container.mux(stream.encode())

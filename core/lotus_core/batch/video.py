@@ -18,6 +18,7 @@ BT601, BT709 = 5, 1  # FFmpeg's numbers of colour matrices (AVColorSpace)
 _UNSPECIFIED = 2
 _HD_HEIGHT = 720  # from here on a video that does not say its colour matrix is taken to be BT.709, as players do
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+_WITHOUT, _WITH_ALPHA = ("rgb24", "rgb48le"), ("rgba", "rgba64le")  # up to 8 bits, more
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def probe(path: Path) -> VideoFacts:
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """pixels: upright, H×W×3 RGB, uint8, or uint16 for more than 8 bits. time: in seconds, None where the file does not
-    say when the frame is shown."""
+    """pixels: upright, H×W×3 RGB, or H×W×4 with alpha where some of it is transparent; uint8, or uint16 for more than 8
+    bits. time: in seconds, None where the file does not say when the frame is shown."""
 
     pixels: np.ndarray
     time: Fraction | None
@@ -108,11 +109,16 @@ def read_frames(path: Path) -> Iterator[VideoFrame]:
 
 
 def _pixels(frame: Any) -> np.ndarray:
-    deep = any(component.bits > 8 for component in frame.format.components)
-    arguments: dict[str, Any] = {"format": "rgb48le" if deep else "rgb24"}
+    components = frame.format.components
+    deep = any(component.bits > 8 for component in components)
+    alpha_bits = next((component.bits for component in components if component.is_alpha), 0)
+    wanted = _WITH_ALPHA if alpha_bits else _WITHOUT
+    arguments: dict[str, Any] = {"format": wanted[deep]}
     if not frame.format.is_rgb and frame.colorspace == _UNSPECIFIED:
         arguments["src_colorspace"] = BT709 if frame.height >= _HD_HEIGHT else BT601
     pixels: np.ndarray = frame.reformat(**arguments).to_ndarray()
+    if alpha_bits and (pixels[..., 3] >> (16 - alpha_bits if deep else 0) == 2**alpha_bits - 1).all():
+        pixels = pixels[..., :3]  # FFmpeg widens 12 bits to 16 by shifting, so what is opaque is not full scale
     turns = round(getattr(frame, "rotation", 0) / 90) % 4  # phones film upright by a turn in the header
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
