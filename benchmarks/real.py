@@ -27,6 +27,7 @@ from lotus_core.evaluation.benchmarks import BenchmarkSample
 from lotus_core.evaluation.depth_benchmarks import DepthBenchmark
 from lotus_core.evaluation.metrics import angular_error, depth_metrics, summarise_angles
 from lotus_core.evaluation.normal_benchmarks import NormalBenchmark
+from lotus_core.evaluation.predictions import ModelPredictions
 from lotus_core.evaluation.summary import markdown_table
 
 # Calibration of the photograph in skimage.data.stereo_motorcycle (Middlebury 2014, quarter size), as its text has it.
@@ -62,8 +63,10 @@ def main(argv: list[str] | None = None) -> None:
     with_mirror = ", each the mean with that of the mirror image" if a.mirror else ""
     text = f"{a.depth_model} and {a.normal_model}, mean of {a.samples} prediction(s){with_mirror}. "
     text += "The figures of one or two pictures say little about their set.\n\n"
-    text += depth_table(depth, lotus.LotusPredictor(lotus.load_model(a.depth_model)), a.samples, a.mirror)
-    text += "\n" + normal_table(normal, lotus.LotusPredictor(lotus.load_model(a.normal_model)), a.samples, a.mirror)
+    options = {"samples": a.samples, "seed": 0, "mirror": a.mirror}
+    text += depth_table(depth, ModelPredictions(lotus.LotusPredictor(lotus.load_model(a.depth_model)), **options))
+    text += "\n"
+    text += normal_table(normal, ModelPredictions(lotus.LotusPredictor(lotus.load_model(a.normal_model)), **options))
     print(text)
     if a.report:
         head = heading(parser, a, "benchmarks.real", "Embedded checkpoints on real photographs")
@@ -99,11 +102,11 @@ def each(photos: Photos) -> Iterator[BenchmarkSample]:
         yield photos.samples[index]
 
 
-def depth_table(sets: Sequence[Photos], predictor: lotus.LotusPredictor, samples: int, mirror: bool) -> str:
+def depth_table(sets: Sequence[Photos], predictions: ModelPredictions) -> str:
     """A line for each set: the mean over its pictures of AbsRel, of the ramp's, of δ1, and where it beats the ramp."""
     table = [("depth", "pictures", "AbsRel", "best ramp", "ratio", "δ1", "better than the ramp")]
     for photos in sets:
-        found = [depth_figures(photos, sample, predictor, samples, mirror) for sample in each(photos)]
+        found = [depth_figures(photos, sample, predictions) for sample in each(photos)]
         error, ramp, delta = np.mean(found, axis=0)
         better = sum(own < other for own, other, _ in found)
         cells = (f"{error:.3f}", f"{ramp:.3f}", f"{error / ramp:.2f}", f"{delta:.3f}", f"{better} of {len(found)}")
@@ -111,15 +114,9 @@ def depth_table(sets: Sequence[Photos], predictor: lotus.LotusPredictor, samples
     return markdown_table(table)
 
 
-def depth_figures(
-    photos: Photos, sample: BenchmarkSample, predictor: lotus.LotusPredictor, samples: int, mirror: bool
-) -> tuple[float, float, float]:
+def depth_figures(photos: Photos, sample: BenchmarkSample, predictions: ModelPredictions) -> tuple[float, float, float]:
     """AbsRel, AbsRel of the best ramp, and δ1 of one picture."""
-    found = (
-        predictor.uncertainty(sample.image, samples=samples, seed=0, mirror=mirror).mean
-        if samples > 1
-        else predictor.depth(sample.image, seed=0, mirror=mirror)
-    )
+    found = predictions.predict(sample, 0).map
     assert isinstance(found, lotus.Depth)
     aligned = aligned_depth(found.values, found.space, sample.truth, sample.mask, photos.near, photos.far)
     metrics = depth_metrics(aligned, sample.truth, sample.mask)
@@ -127,17 +124,13 @@ def depth_figures(
     return metrics["abs_rel"], ramp, metrics["delta1"]
 
 
-def normal_table(sets: Sequence[Photos], predictor: lotus.LotusPredictor, samples: int, mirror: bool) -> str:
+def normal_table(sets: Sequence[Photos], predictions: ModelPredictions) -> str:
     """A line for each set: angles over all its pixels, and those of the two fits."""
     table = [("normals", "pictures", "mean", "best direction", "best floor and wall", "within 11.25°", "30°")]
     for photos in sets:
         angles, one, two = [], [], []
         for sample in each(photos):
-            found = (
-                predictor.uncertainty(sample.image, samples=samples, seed=0, mirror=mirror).mean
-                if samples > 1
-                else predictor.normal(sample.image, seed=0, mirror=mirror)
-            )
+            found = predictions.predict(sample, 0).map
             assert isinstance(found, lotus.Normals)
             angles.append(angular_error(found.to("lotus").values, sample.truth, sample.mask))
             one.append(angular_error(best_direction(sample.truth, sample.mask), sample.truth, sample.mask))

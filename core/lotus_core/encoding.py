@@ -58,9 +58,7 @@ def encode(model: LotusModel, image: ImageSource, options: EncodingOptions, step
     loaded = load_image(image)
     layout = _tiles(model, loaded.rgb.shape[:2], options)
     tiles = 0 if layout is None else len(layout[1].corners())
-    if options.mirror:
-        steps.more(1 + 2 * samples)
-    steps.more((2 if options.mirror else 1) * (1 + samples) * tiles)
+    steps.more(_on_top(options.mirror, tiles, 1, samples))
     plain = _encode(model, loaded, options, layout, steps)
     # Only now, and kept nowhere: the mirrored copy of a large photo takes as much memory as the photo.
     return EncodedPair(plain, _encode(model, loaded.mirrored(), options, layout, steps)) if options.mirror else plain
@@ -68,8 +66,9 @@ def encode(model: LotusModel, image: ImageSource, options: EncodingOptions, step
 
 def _known(model: LotusModel, encoded: Encoded, options: EncodingOptions, steps: Steps, samples: int) -> Encoded:
     """An encoded image on the model's device, once it is sure to be what was asked for."""
+    pair = isinstance(encoded, EncodedPair)
     plain = encoded.plain if isinstance(encoded, EncodedPair) else encoded
-    if options.mirror and plain is encoded:
+    if options.mirror and not pair:
         raise LotusError("This image was encoded without its mirror image: encode it so, encode(image, mirror=True).")
     size = (plain.frame.height, plain.frame.width)
     if isinstance(plain, EncodedImage) and _tiles(model, size, options) is not None:
@@ -79,10 +78,14 @@ def _known(model: LotusModel, encoded: Encoded, options: EncodingOptions, steps:
     if encoded.whole.latents.shape[1] != model.latent_channels or others:
         raise LotusError("The encoded image comes from another autoencoder: encode it with this model.")
     tiles = len(plain.tiles) if isinstance(plain, EncodedTiles) else 0
-    sides = 1 if plain is encoded else 2
-    steps.more((sides - 1) * 2 * samples + sides * samples * tiles)
+    steps.more(_on_top(pair, tiles, 0, samples))
     steps.begin("Encoding")
     return encoded.to(device_of(model))
+
+
+def _on_top(pair: bool, tiles: int, encodings: int, samples: int) -> int:
+    """Steps beyond those of one image: for its mirror image, and for the tiles of each. encodings: 1, 0 if known."""
+    return pair * (encodings + 2 * samples) + (1 + pair) * tiles * (encodings + samples)
 
 
 def _check_tile(model: LotusModel, tile: int) -> None:

@@ -59,10 +59,10 @@ def test_the_python_example_runs(photo: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page if page == "README.md" else ROOT / "docs" / page
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")):
-        page = path.parent / target if target else path
-        assert page.exists(), target
-        if anchor and page.suffix == ".md":
-            assert anchor in anchors(page), f"{target}#{anchor}"
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        if anchor and linked.suffix == ".md":
+            assert anchor in anchors(linked), f"{target}#{anchor}"
 
 
 def anchors(page: Path) -> set[str]:

@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, LotusError
 from .console import complain
-from .options import (
-    add_exposure,
-    add_fast_options,
-    add_model_options,
-    add_quiet,
-    add_tile_and_mirror,
-    between,
-    check_prediction,
-    whole,
-)
+from .options import add_exposure, add_prediction_options, add_quiet, between, check_prediction, whole
 from .predict import FORMATS
 from .predictors import DEFAULT_SAMPLES, MAPS
 
@@ -56,9 +47,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--samples", type=whole(2), default=DEFAULT_SAMPLES, metavar="N", help="for uncertainty")
     _add_results(parser)
     _add_clips(parser)
-    add_model_options(parser)
-    add_tile_and_mirror(parser)
-    add_fast_options(parser)
+    add_prediction_options(parser)
     _add_engine(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)

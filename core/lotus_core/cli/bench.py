@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import Progress, part
 from .console import progress_bar, table
-from .options import add_fast_options, add_model_options, add_quiet, add_tile_and_mirror, whole
+from .options import add_prediction_options, add_quiet, whole
 from .predictors import DEFAULT_MODELS, check_space, load_for_maps
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--report", type=Path, metavar="FILE", help="add the table to a Markdown file")
     parser.add_argument("--task", choices=("depth", "normal"), help="of a model that does not say it")
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
-    add_model_options(parser)
-    add_tile_and_mirror(parser)
-    add_fast_options(parser)
+    add_prediction_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
 

@@ -161,7 +161,6 @@ def _source(
         "samples": args.samples,
     }
     described |= {"dtype": args.dtype, "reference": args.reference}
-    options = {"resolution": resolution, "seed": args.seed, "reference": args.reference}
-    options["mirror"] = args.mirror
+    options = {"resolution": resolution, "seed": args.seed, "reference": args.reference, "mirror": args.mirror}
     described["mirror"] = args.mirror or None  # None counts as not recorded, as in runs from before the option
     return ModelPredictions(LotusPredictor(model), args.samples, **options), described

@@ -13,15 +13,7 @@ from ..progress import part
 from .console import Stopwatch, complain, progress_bar
 from .mesh_files import check_inputs_stay, preview_path
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
-from .options import (
-    add_exposure,
-    add_fast_options,
-    add_model_options,
-    add_quiet,
-    add_tile_and_mirror,
-    check_prediction,
-    whole,
-)
+from .options import add_exposure, add_prediction_options, add_quiet, check_prediction, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_MODELS, Predictors
 from .record import choose_camera, photo_pixels, versions
@@ -54,10 +46,8 @@ def add(commands: Any) -> None:
         "--poses", metavar="P", help="where they were taken from: a folder of COLMAP text files, or a JSON file"
     )
     several.add_argument("--voxels", type=whole(8), metavar="N", help="along the longest side (default: 192)")
-    add_model_options(parser)
-    add_tile_and_mirror(parser)
+    add_prediction_options(parser)
     add_exposure(parser)
-    add_fast_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
 

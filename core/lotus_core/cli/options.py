@@ -22,8 +22,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_part_options(parser)
 
 
-def add_tile_and_mirror(parser: argparse.ArgumentParser) -> None:
-    """--tile and --mirror, for the commands that predict maps of photos."""
+def add_prediction_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, how it sees a photo, how fast: for the commands that predict maps of photos (`check_prediction`)."""
+    add_model_options(parser)
     parser.add_argument(
         "--tile",
         type=whole(0),
@@ -31,6 +32,7 @@ def add_tile_and_mirror(parser: argparse.ArgumentParser) -> None:
         help="more detail in large photos: --res (default: the photo's size) in overlapping tiles of N pixels",
     )
     add_mirror(parser)
+    add_fast_options(parser)
 
 
 def add_mirror(parser: argparse.ArgumentParser) -> None:

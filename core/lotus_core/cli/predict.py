@@ -13,16 +13,7 @@ from ..errors import Cancelled, LotusError
 from ..files import json_text
 from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
-from .options import (
-    add_exposure,
-    add_fast_options,
-    add_model_options,
-    add_quiet,
-    add_tile_and_mirror,
-    check_prediction,
-    distinct_stems,
-    whole,
-)
+from .options import add_exposure, add_prediction_options, add_quiet, check_prediction, distinct_stems, whole
 from .outputs import OutputFolder
 from .predictors import DEFAULT_SAMPLES, MAPS, RECONSTRUCTION, Predictors
 from .record import choose_camera, versions, with_earlier_maps
@@ -59,10 +50,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--samples", type=whole(2), default=DEFAULT_SAMPLES, metavar="N", help="for uncertainty (default: %(default)s)"
     )
-    add_model_options(parser)
-    add_tile_and_mirror(parser)
+    add_prediction_options(parser)
     add_exposure(parser)
-    add_fast_options(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
 

@@ -32,8 +32,7 @@ class Predictors:
     """Loaded models for the wanted maps.
 
     Args:
-        args: parsed arguments: those of `options.add_model_options` and `add_tile_and_mirror`, and `samples` where
-            uncertainty is wanted.
+        args: parsed arguments: those of `options.add_prediction_options`, and `samples` where uncertainty is wanted.
         names: models as the user named them, at most one for each kind of map.
         maps: which of MAPS are wanted; None for what the named models predict (depth, if none is named).
         also: more maps that are wanted besides.
