@@ -16,7 +16,7 @@ from tqdm import trange
 
 import lotus_core as lotus
 from benchmarks.heading import heading
-from benchmarks.tiny import MIN_VALID, uncertainty_measures
+from benchmarks.tiny import MIN_VALID, uncertainty_measures, uncertainty_of_pixels
 from lotus_core.data.sample import to_bytes
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.compose import FIRST_KINDS
@@ -47,7 +47,8 @@ def main(argv: list[str] | None = None) -> None:
         encoded = predictor.encode(photo)
         for number, measures in rows.items():
             found = predictor.uncertainty(encoded, samples=number, seed=index)
-            measures.append(dict(uncertainty_measures(found, sample, mask, photo)))
+            pixels = uncertainty_of_pixels(found, sample, mask)
+            measures.append(dict(uncertainty_measures(pixels, found.std, sample, mask, photo)))
     table: list[tuple[str, ...]] = [("samples", "Spearman with the error", "AUSE", "AUSE of the image gradient")]
     for number, measures in rows.items():
         mean = {name: float(np.nanmean([one[name] for one in measures])) for name in measures[0]}
