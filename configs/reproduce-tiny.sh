@@ -4,6 +4,7 @@
 set -euo pipefail
 scenes="python -m lotus_core.data.cache"
 first=room,tabletop,street,hills
+later=figures,clutter,thin,alley,forest
 $scenes runs/scenes/small --count 7250 --height 96 --width 128 --seed 1 --kinds $first
 $scenes runs/scenes/large --count 2750 --height 192 --width 256 --seed 2 --kinds $first
 $scenes runs/scenes/held-out --count 64 --height 192 --width 256 --seed 3 --kinds $first
@@ -15,7 +16,7 @@ for stage in 1 2 3; do lotus train "configs/tiny-normal-g-$stage.toml" --resume;
 
 # Second: five more kinds of scenes, portrait and wide pictures.
 $scenes runs/scenes/more --count 3250 --height 192 --width 256 --seed 102 --kinds $first
-$scenes runs/scenes/rich --count 750 --height 192 --width 256 --seed 103 --kinds figures,clutter,thin,alley,forest
+$scenes runs/scenes/rich --count 750 --height 192 --width 256 --seed 103 --kinds $later
 $scenes runs/scenes/tall --count 500 --height 256 --width 192 --seed 104
 $scenes runs/scenes/wide --count 250 --height 144 --width 256 --seed 105
 for stage in 6 7 8 9; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
@@ -23,26 +24,33 @@ for stage in 4 5 6; do lotus train "configs/tiny-normal-g-$stage.toml" --resume;
 
 # Third: from the mean of both, with more rooms and roads, then in varied light and colours (11, 8). Fourth: longer so (12, 9).
 # Fifth: the error of the decoded maps counts (13, 10). Sixth: spread in decoded maps, then Muon (14 to 16, 11 and 12). Seventh: longer (17).
-# Eighth: with more layers, streets and hills (18).
+# Eighth: with more layers, streets and hills (18). Ninth: longer (19), then from the mean of both on new scenes (20), the last of
+# them of the five later kinds (21).
 $scenes runs/scenes/indoor --count 900 --height 192 --width 256 --seed 106 --kinds room,tabletop,clutter
 $scenes runs/scenes/road --count 700 --height 80 --width 256 --seed 107 --kinds street,alley
 $scenes runs/scenes/outdoor --count 1000 --height 192 --width 256 --seed 108 --kinds street,hills
+$scenes runs/scenes/fresh --count 4250 --height 192 --width 256 --seed 109 --kinds $first
+$scenes runs/scenes/fresh-rich --count 500 --height 192 --width 256 --seed 110 --kinds $later
+$scenes runs/scenes/rare-1 --count 1500 --height 192 --width 256 --seed 113 --kinds $later
+$scenes runs/scenes/rare-2 --count 1500 --height 192 --width 256 --seed 114 --kinds $later
 mean="python -m lotus_core.training.average"
 $mean runs/tiny-depth-mean.safetensors runs/tiny-depth-g-{5,9}/lotus-tiny-depth-g.safetensors
 $mean runs/tiny-normal-mean.safetensors runs/tiny-normal-g-{3,6}/lotus-tiny-normal-g.safetensors
-for stage in 10 11 12 13 14 15 16 17 18; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
+for stage in 10 11 12 13 14 15 16 17 18 19; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
+$mean runs/tiny-depth-mean-18-19.safetensors runs/tiny-depth-g-{18,19}/lotus-tiny-depth-g.safetensors
+for stage in 20 21; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
 for stage in 7 8 9 10 11 12; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
 lotus train configs/tiny-normal-d.toml --resume
 $scenes runs/scenes/decoder --count 400 --height 96 --width 128 --seed 4
 lotus train configs/tiny-decoder.toml --resume
 
 weights=core/lotus_core/weights
-for run in depth-g-18 normal-g-12 normal-d; do
+for run in depth-g-21 normal-g-12 normal-d; do
   name=lotus-tiny-${run%-[0-9]*}
   lotus convert "runs/tiny-$run/$name.safetensors" "$weights/$name.safetensors" --dtype int8
 done
 # Depth has one U-Net: its Lotus-D is the Lotus-G without its noise, of which only the first layer is a file of its own.
-python -m lotus_core.training.noiseless runs/lotus-tiny-depth-d.safetensors runs/tiny-depth-g-18/lotus-tiny-depth-g.safetensors
+python -m lotus_core.training.noiseless runs/lotus-tiny-depth-d.safetensors runs/tiny-depth-g-21/lotus-tiny-depth-g.safetensors
 lotus convert runs/lotus-tiny-depth-d.safetensors $weights/lotus-tiny-depth-d.safetensors --dtype int8 \
   --rest $weights/lotus-tiny-depth-g.safetensors
 python -m benchmarks.tiny

@@ -55,12 +55,16 @@ def test_photos_are_temporary_files_of_the_server(uploads: HTTPServer) -> None:
     assert fields["image"] == b"\x89PNG content"
 
 
-def test_a_server_whose_nodes_know_no_mirror_images_says_so() -> None:
-    node = {"input": {"required": {"model": [["lotus-tiny-depth-g"], {}], "tile": ["INT", {"default": 0}]}}}
+@pytest.mark.parametrize(
+    ("option", "value", "entry", "words"),
+    [("mirror", True, ["BOOLEAN", {}], "mirror images"), ("tile", 512, ["INT", {"default": 0}], "tiles")],
+)
+def test_a_server_whose_nodes_know_no_such_thing_says_so(option: str, value: object, entry: list, words: str) -> None:
+    node = {"input": {"required": {"model": [["lotus-tiny-depth-g"], {}]}}}
     types = {name: {**node, "output_name": ["depth"]} for name in graph.NODES}
-    request = {"maps": ["depth"], "models": [], "options": {"mirror": True}}
-    with pytest.raises(Refused, match="know no mirror images: update them"):
+    request = {"maps": ["depth"], "models": [], "options": {option: value}}
+    with pytest.raises(Refused, match=f"know no {words}: update them"):
         graph.build(types, "photo.png", request)
-    types["LotusDepth"] = {**types["LotusDepth"], "input": {**node["input"], "optional": {"mirror": ["BOOLEAN", {}]}}}
-    assert graph.build(types, "photo.png", request)["depth"]["inputs"]["mirror"] is True
-    assert "mirror" not in graph.build(types, "photo.png", {**request, "options": {}})["depth"]["inputs"]
+    types["LotusDepth"] = {**types["LotusDepth"], "input": {**node["input"], "optional": {option: entry}}}
+    assert graph.build(types, "photo.png", request)["depth"]["inputs"][option] == value
+    assert option not in graph.build(types, "photo.png", {**request, "options": {}})["depth"]["inputs"]

@@ -10,6 +10,7 @@ NODES = ("LoadLotus", "LotusDepth", "LotusNormal", "LotusUncertainty", "LotusSav
 CORE_NODES = ("LoadImage", "JoinImageWithAlpha")
 DEFAULT_MODELS = {"depth": "lotus-tiny-depth-g", "normal": "lotus-tiny-normal-g"}
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+LATER = {"tile": "tiles", "mirror": "mirror images"}  # inputs that older versions of the nodes lack
 SAVE = "save"  # id of the output node
 
 Graph = dict[str, dict[str, Any]]
@@ -67,8 +68,9 @@ def build(types: dict[str, dict[str, Any]], photo: str, request: dict[str, Any])
     ):
         if map_ not in maps:
             continue
-        if "mirror" in shared and "mirror" not in types[class_type]["input"].get("optional", {}):
-            raise Refused("The Lotus nodes of this ComfyUI know no mirror images: update them, or switch that off.")
+        for name, what in LATER.items():
+            if name in shared and name not in _inputs(types, class_type):
+                raise Refused(f"The Lotus nodes of this ComfyUI know no {what}: update them, or switch that off.")
         more = {"samples": samples} if map_ == "uncertainty" else {"convention": "lotus"} if map_ == "normal" else {}
         kind = of_uncertainty if map_ == "uncertainty" else map_
         graph[map_] = _node(types, class_type, model=[f"model {kind}", 0], image=["image", 0], **shared, **more)
@@ -84,8 +86,7 @@ def _prediction(options: dict[str, Any]) -> dict[str, Any]:
     return {
         "resolution": 0 if longest is None else -1 if longest == 0 else longest,
         "seed": options.pop("seed", 0),
-        "tile": options.pop("tile", None) or 0,
-        **({"mirror": True} if options.pop("mirror", False) else {}),
+        **{name: value for name in LATER if (value := options.pop(name, None))},
         "decoder": "fast" if fast else "exact",
     }
 
@@ -108,10 +109,13 @@ def _loading(options: dict[str, Any]) -> dict[str, Any]:
 
 def _node(types: dict[str, dict[str, Any]], class_type: str, **inputs: Any) -> dict[str, Any]:
     """A node with its defaults filled in, and those of `inputs` that this version of it knows."""
-    required = types[class_type]["input"]["required"]
-    known = {**required, **types[class_type]["input"].get("optional", {})}
+    required, known = types[class_type]["input"]["required"], _inputs(types, class_type)
     filled = {name: default for name, entry in required.items() if (default := _default(entry)) is not None}
     return {"class_type": class_type, "inputs": filled | {key: inputs[key] for key in inputs if key in known}}
+
+
+def _inputs(types: dict[str, dict[str, Any]], class_type: str) -> dict[str, Any]:
+    return {**types[class_type]["input"]["required"], **types[class_type]["input"].get("optional", {})}
 
 
 def _default(entry: list[Any]) -> Any:
