@@ -12,6 +12,7 @@ from lotus_core.checkpoints.format import is_ours
 from lotus_core.checkpoints.header import read_header
 from lotus_core.checkpoints.layouts import contents_of
 from lotus_core.checkpoints.load import stated_task
+from lotus_core.checkpoints.registry import embedded
 from lotus_core.errors import LotusError
 
 from .files import AUTOMATIC, stamp, vae_choices, vae_path
@@ -46,11 +47,14 @@ def vae_for(path: str, choice: str) -> str | None:
 
 
 def host_prompt(path: str) -> torch.Tensor | None:
-    """ComfyUI's own embedding of the empty prompt, 1×2×1024, for a model that lacks it; None for one that has it."""
+    """ComfyUI's own embedding of the empty prompt, 1×2×1024, for a model that lacks it; None for one that has it.
+
+    For hub ids too: their text encoder, most of a gigabyte, need not be downloaded.
+    """
     if os.path.isfile(path):
         if _is_whole(path) or contents_of(read_header(path)).prompt is not None:
             return None
-    elif not os.path.isdir(path) or os.path.isdir(os.path.join(path, "text_encoder")):
+    elif path in embedded() or os.path.isdir(os.path.join(path, "text_encoder")):
         return None
     from comfy_extras.nodes_lotus import LotusConditioning
 

@@ -89,8 +89,9 @@ class LotusDepth(io.ComfyNode):
                 mask = valid[number].numpy()
             raw.append(Depth(values[number].numpy(), depth.space, mask))
 
-        predict_each(model, frames, Settings(**settings), cls.hidden.unique_id, predict, keep)
+        drawn = samples if averaged else 1
+        predict_each(model, frames, Settings(**settings), cls.hidden.unique_id, predict, keep, drawn)
         white_is_near = model.model.info.space == "disparity"
         shown = values if white_is_near == (near == "white") else 1 - values
-        grey = stretched(shown, valid, range)
+        grey = stretched(shown, valid, range, 0.0 if near == "white" else 1.0)
         return io.NodeOutput(to_comfy(grey[..., None].repeat(1, 1, 1, 3)), to_comfy(valid), raw)

@@ -20,6 +20,7 @@ FOLDERS = ("diffusion_models", "geometry_estimation", "checkpoints", "controlnet
 DIFFUSERS, VAE, FAST = "diffusers", "vae", "vae_approx"
 SUFFIX = ".safetensors"
 AUTOMATIC = "automatic"
+GENERIC = re.compile(r"(diffusion_pytorch_)?model(\..*)?\.safetensors")
 TAESD = re.compile(r"taesd(_decoder)?\.safetensors")  # that of SD 1 and 2, not taesdxl
 
 if "geometry_estimation" not in folder_paths.folder_names_and_paths:  # as in ComfyUI 0.3.64; 0.30 knows it
@@ -58,7 +59,7 @@ def model_path(choice: str) -> str:
     choice = _slashes(choice)
     if choice in local:
         return local[choice]
-    same_name = [path for listed, path in local.items() if listed.rsplit("/", 1)[-1] == choice.rsplit("/", 1)[-1]]
+    same_name = [path for listed, path in local.items() if _own_name(listed) == _own_name(choice)]
     if len(same_name) == 1:  # a workflow from another machine, where the file lies in another folder
         return same_name[0]
     folder, _, name = choice.partition("/")
@@ -67,6 +68,12 @@ def model_path(choice: str) -> str:
         read_header(path)  # says what is wrong with it
         raise LotusError(f"{path} is not a Lotus model: choose another in Load Lotus.")
     raise LotusError(f"There is no Lotus model {choice!r} any more: choose another, or put it back and press R.")
+
+
+def _own_name(choice: str) -> str:
+    """The part of a choice that tells a model from others: diffusers calls every one's weights alike."""
+    folders, _, name = choice.rpartition("/")
+    return f"{_own_name(folders.removesuffix('/unet'))}/{name}" if GENERIC.fullmatch(name) and folders else name
 
 
 def vae_choices() -> list[str]:
@@ -97,12 +104,13 @@ def fast_decoder_path(choice: str, model: str) -> str | None:
 
 
 def stamp(path: str) -> tuple[int, int]:
-    """Changes when the file or folder does; that of a hub id or a name is always the same."""
+    """Changes when the file or folder does, or a file in it; that of a hub id or a name is always the same."""
     try:
-        status = os.stat(path)
+        states = [file.stat() for file in (Path(path), *Path(path).glob("*"), *Path(path).glob("*/*"))]
     except OSError:
         return 0, 0
-    return status.st_mtime_ns, status.st_size
+    # Sums, not the latest: a file put back from an archive is older than the one it replaces.
+    return sum(state.st_mtime_ns for state in states), sum(state.st_size for state in states)
 
 
 def _is_lotus(path: str) -> bool:

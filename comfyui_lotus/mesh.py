@@ -178,6 +178,10 @@ class LotusMesh(io.ComfyNode):
         if mask is not None:
             keep = _keep(mask, frame, chosen.values.shape)
             chosen = Depth(chosen.values, chosen.space, chosen.mask & keep)
+        if mode == "perspective" and 0 < far <= 1:
+            raise LotusError(
+                f"far is {far:g}, but the near end lies at 1: choose more, or 0 to find it from the normals."
+            )
         options = SceneOptions(
             mode=mode,  # type: ignore[arg-type]
             fov_deg=fov or None,
@@ -214,6 +218,8 @@ def _photo(frames: Frames, frame: int) -> np.ndarray:
 
 def _keep(mask: torch.Tensor, frame: int, size: tuple[int, int]) -> np.ndarray:
     masks = mask[None] if mask.ndim == 2 else mask
+    if frame >= len(masks) > 1:
+        raise LotusError(f"There is no frame {frame}: the mask input has {len(masks)}, counted from 0.")
     chosen = masks[min(frame, len(masks) - 1)].detach().float().cpu()
     if tuple(chosen.shape) != size:
         chosen = torch.nn.functional.interpolate(chosen[None, None], size, mode="bilinear")[0, 0]

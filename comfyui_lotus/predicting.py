@@ -10,6 +10,8 @@ import comfy.model_management as mm
 import comfy.utils
 from server import PromptServer
 
+from lotus_core.errors import LotusError
+
 from .encodings import key_of
 from .frames import Frames
 
@@ -59,13 +61,20 @@ def predict_each(
     node_id: str,
     predict: Callable[..., Map],
     keep: Callable[[int, Map], None],
+    samples: int = 1,
 ) -> None:
     """Predict a map of every frame and hand it to `keep` with the frame's number, one after the other.
 
     predict(predictor, image, index=…, seed=…, progress=…, decoder=…) calls one of LotusPredictor's methods for the
     encoded frame; what it notes, such as that memory ran out, is shown on the node. Raises ComfyUI's own interruption
-    between two layers when the user cancels.
+    between two layers when the user cancels, LotusError where the model lacks the fast decoder that is asked for.
+    samples: of each frame, for the estimate of memory.
     """
+    if settings.decoder == "fast" and loaded.model.fast_vae is None:
+        raise LotusError(
+            f"{loaded.name} has no fast decoder here: put taesd_decoder.safetensors (madebyollin/taesd on Hugging Face)"
+            " into models/vae_approx and press R, or set decoder to exact."
+        )
     told: list[str] = []
     bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
 
@@ -75,7 +84,7 @@ def predict_each(
         if new:
             PromptServer.instance.send_progress_text("\n".join(told), node_id)
 
-    with loaded.running(memory_estimate(loaded, frames, settings), settings.chunk_size) as predictor:
+    with loaded.running(memory_estimate(loaded, frames, settings, samples), settings.chunk_size) as predictor:
         for number in range(len(frames)):
 
             def show(fraction: float, done: int = number) -> None:
@@ -103,7 +112,7 @@ def _encoded(
     return loaded.encodings.get(key, encode)
 
 
-def memory_estimate(loaded: LoadedLotus, frames: Frames, settings: Settings) -> int:
+def memory_estimate(loaded: LoadedLotus, frames: Frames, settings: Settings, samples: int) -> int:
     """Bytes that a pass takes beside the weights."""
     from lotus_core.memory import estimate_bytes
 
@@ -112,7 +121,7 @@ def memory_estimate(loaded: LoadedLotus, frames: Frames, settings: Settings) -> 
         loaded.model,
         height,
         width,
-        settings.chunk_size,
+        samples,
         resolution=settings.network_resolution,
         tile=settings.tile or None,
         decoder=settings.decoder,  # type: ignore[arg-type]

@@ -9,18 +9,18 @@ QUANTILES = (0.02, 0.98)  # those that Lotus was trained with (the annotations' 
 MAX_QUANTILE_VALUES = 2**24  # torch.quantile takes no more; a longer batch is sampled at even steps
 
 
-def stretched(values: torch.Tensor, valid: torch.Tensor, how: str) -> torch.Tensor:
-    """B×H×W values stretched to [0, 1] by the least and greatest (or 2 % and 98 %) valid ones; 0 where not valid.
+def stretched(values: torch.Tensor, valid: torch.Tensor, how: str, unknown: float = 0.0) -> torch.Tensor:
+    """B×H×W values stretched to [0, 1] by the least and greatest (or 2 % and 98 %) valid ones; `unknown` elsewhere.
 
     valid: bool B×H×W. how: one of RANGES. One range for the whole batch keeps a sequence free of flicker.
     """
     if how == "raw":
-        return torch.where(valid, values, 0)
+        return torch.where(valid, values, unknown)
     if how.startswith("whole batch"):
         limits = _limits(values[valid], "%" in how)
-        return torch.where(valid, _between(values, *limits), 0)
+        return torch.where(valid, _between(values, *limits), unknown)
     each = [_between(frame, *_limits(frame[mask], "%" in how)) for frame, mask in zip(values, valid, strict=True)]
-    return torch.where(valid, torch.stack(each), 0)
+    return torch.where(valid, torch.stack(each), unknown)
 
 
 def _limits(values: torch.Tensor, quantiles: bool) -> tuple[float, float]:

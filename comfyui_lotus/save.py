@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import comfy.model_management as mm
+import comfy.utils
 import folder_paths
 from comfy_api.latest import io
+
+from lotus_core.errors import LotusError
 
 from .dependencies import importing
 from .schema import DepthType, NormalType, UncertaintyType, chosen, schema
@@ -80,12 +84,21 @@ class LotusSaveMaps(io.ComfyNode):
             "normal": [one.to(convention) for one in normal or []],  # type: ignore[arg-type]
             "uncertainty": uncertainty or [],
         }
-        place, stem, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, directory())
+        every = [one for maps in given.values() for one in maps]
+        if not every:
+            raise LotusError("There is nothing to save: connect depth, normal or uncertainty.")
+        height, width = (every[0].std if hasattr(every[0], "std") else every[0].values).shape[:2]
+        place, stem, counter, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, directory(), width, height
+        )
         saved: list[dict[str, Any]] = []
+        bar = comfy.utils.ProgressBar(len(every))
         for kind, maps in given.items():
             for number, one in enumerate(maps):
+                mm.throw_exception_if_processing_interrupted()
                 name = f"{stem}_{counter + number:05}_{kind}.{format}"
                 one.save(Path(place) / name)
                 meaning = {word: getattr(one, word) for word in ("space", "convention", "unit") if hasattr(one, word)}
                 saved.append({"map": kind, "filename": name, "subfolder": subfolder, "type": folder, **meaning})
+                bar.update(1)
         return io.NodeOutput(ui={"lotus_maps": saved})

@@ -113,7 +113,7 @@ class LotusUncertainty(io.ComfyNode):
             valid[number] = torch.from_numpy(mean.valid if isinstance(mean, Normals) else mean.mask)
             raw.append(Uncertainty(std, mean, found.samples, found.unit))
 
-        predict_each(model, frames, Settings(**settings), cls.hidden.unique_id, predict, keep)
+        predict_each(model, frames, Settings(**settings), cls.hidden.unique_id, predict, keep, samples)
         grey = stretched(values, valid, range)
         uncertain = (values > threshold) & valid
         picture = grey[..., None].repeat(1, 1, 1, 3)

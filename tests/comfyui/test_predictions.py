@@ -126,6 +126,9 @@ def test_transparent_half_precision_and_grey_images(server: Server) -> None:
     assert not found["valid"][0, :, :50].any()
     assert found["valid"][0, :, 50:].all()
     assert not found["image"][0, :, :50].any()
+    found = depth_of(server, "rgba", rgba[None], seed=2, near="black")
+    assert np.array_equal(found["image"][0, :, 50:, 0], 1 - expected.values[:, 50:])
+    assert (found["image"][0, :, :50] == 1).all(), "what is transparent is far, not in front of everything"
     half = photo().astype(np.float16)
     found = depth_of(server, "half", half[None], seed=2)
     assert found["image"].dtype == np.float32

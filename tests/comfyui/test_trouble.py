@@ -114,6 +114,17 @@ def test_a_model_file_that_is_deleted_or_replaced(server: Server) -> None:
     assert choice not in choices(server)
 
 
+def test_a_diffusers_file_is_not_taken_for_another_of_the_same_name(server: Server) -> None:
+    file = "diffusion_pytorch_model.safetensors"
+    path = put_model(server, f"lotus-depth-g/unet/{file}")
+    assert f"diffusion_models/lotus-depth-g/unet/{file}" in choices(server)
+    sentence = refused(server, depth_graph(server, f"diffusion_models/lotus-normal-g/unet/{file}"), "load")
+    assert "There is no Lotus model" in sentence
+    elsewhere = depth_graph(server, f"diffusion_models/from elsewhere/lotus-depth-g/unet/{file}")
+    graphs.must_succeed(server.client.run(elsewhere))  # a workflow from another machine
+    shutil.rmtree(path.parents[1])
+
+
 def test_corrupt_files_are_said_to_be_corrupt(server: Server) -> None:
     path = put_model(server, "cut.safetensors")
     choice = "diffusion_models/cut.safetensors"
@@ -202,6 +213,40 @@ def test_a_frame_that_is_not_there(server: Server) -> None:
     graph["mesh"] = graphs.mesh("depth", "photo", frame=3)
     graph["save"] = graphs.save("mesh", 0, "trouble")
     assert fails(server, graph, "mesh") == "There is no frame 3: the image input has 1, counted from 0."
+
+
+def test_a_mask_that_is_not_there(server: Server) -> None:
+    graph = depth_graph(server)
+    graph["photo"] = graphs.image(put(server, "three", np.stack([photo()] * 3)))
+    masks = np.ones((2, *photo().shape[:2]), np.float32)
+    graph["mask"] = graphs.mask(put(server, "two masks", masks))
+    graph["mesh"] = graphs.mesh("depth", "photo", mask=["mask", 0], frame=2)
+    graph["save"] = graphs.save("mesh", 0, "trouble")
+    assert fails(server, graph, "mesh") == "There is no frame 2: the mask input has 2, counted from 0."
+    graph["mask"] = graphs.mask(put(server, "one mask", masks[:1]))  # one serves all frames
+    graphs.must_succeed(server.client.run(graph))
+
+
+def test_a_far_end_nearer_than_the_near_end(server: Server) -> None:
+    graph = depth_graph(server)
+    graph["mesh"] = graphs.mesh("depth", "photo", far=0.5)
+    graph["save"] = graphs.save("mesh", 0, "trouble")
+    sentence = "far is 0.5, but the near end lies at 1: choose more, or 0 to find it from the normals."
+    assert fails(server, graph, "mesh") == sentence
+
+
+def test_a_model_without_fast_decoder_says_where_to_put_one(server: Server) -> None:
+    put_model(server, "plain.safetensors")
+    graph = depth_graph(server, "diffusion_models/plain.safetensors", decoder="fast")
+    assert "put taesd_decoder.safetensors (madebyollin/taesd on Hugging Face) into models/vae_approx" in fails(
+        server, graph, "depth"
+    )
+
+
+def test_saving_nothing_is_said(server: Server) -> None:
+    inputs = {"filename_prefix": "lotus/none", "format": "png", "convention": "lotus", "folder": "output"}
+    graph = {"maps": {"class_type": "LotusSaveMaps", "inputs": inputs}}
+    assert fails(server, graph, "maps") == "There is nothing to save: connect depth, normal or uncertainty."
 
 
 def test_wiring_the_wrong_type_is_refused(server: Server) -> None:
