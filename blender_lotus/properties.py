@@ -86,7 +86,7 @@ class LotusSettings(bpy.types.PropertyGroup):
         subtype="PIXEL",
     )
     mirror: BoolProperty(
-        name="Average with Mirror Image",
+        name="With Mirror Image",
         description="Predict the mirror image of the photo as well and take the mean: fewer errors in twice the time",
         default=False,
     )
