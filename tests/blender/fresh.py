@@ -49,8 +49,10 @@ class FreshBlender:
         venv.create(place / "python", symlinks=True)
         packages = place / "packages"
         packages.mkdir()
+        # Once bpy is imported, its own folder of scripts comes first, where another package has its name.
+        folders = [Path(folder) for folder in sys.path if "bpy" not in Path(folder).parts]
         for name in OF_BLENDER:
-            found = next((Path(folder, name) for folder in sys.path if Path(folder, name).exists()), None)
+            found = next((folder / name for folder in folders if (folder / name).exists()), None)
             if found is not None:
                 (packages / name).symlink_to(found, target_is_directory=found.is_dir())
         folder = next((place / "python").glob("[Ll]ib/**/site-packages"))
