@@ -17,9 +17,9 @@ def heading(parser: argparse.ArgumentParser, chosen: argparse.Namespace, module:
     for name, value in vars(chosen).items():
         if name == "report" or value == parser.get_default(name):
             continue
-        words += [
-            f"--{name.replace('_', '-')} {_shown(each)}" for each in (value if isinstance(value, list) else [value])
-        ]
+        option = f"--{name.replace('_', '-')}"
+        values = value if isinstance(value, list) else [value]
+        words += [option if each is True else f"{option} {_shown(each)}" for each in values]  # a switch has no value
         models += [_shown(value)] if name.endswith("model") else []
     title += f": {', '.join(models)}" if models else ""
     return f"# {title}\n\n`{' '.join([f'python -m {module}', *words])}`\n\n"

@@ -65,6 +65,18 @@ def test_a_report_names_the_split_lists_that_it_read() -> None:
     assert "`python -m benchmarks.real --depth nyu DIR files.txt 'NYUv2, one frame'`" in head
 
 
+def test_a_report_names_a_switch_as_it_is_given() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mirror", action="store_true")
+    parser.add_argument("--count", type=int, default=10)
+    parser.add_argument("--report")
+    chosen = parser.parse_args(["--mirror", "--count", "1", "--report", "x.md"])
+    command = re.search(r"`(.*)`", heading(parser, chosen, "benchmarks.tiny", "Title"))
+    assert command is not None and command[1] == "python -m benchmarks.tiny --mirror --count 1"
+    again = parser.parse_args(command[1].split()[3:])
+    assert (again.mirror, again.count) == (True, 1)
+
+
 def test_every_report_names_the_command_that_made_it() -> None:
     for path in report.reports():
         assert any(c.startswith("python -m") for c in report.commands_in(path.read_text(encoding="utf-8"))), path.name
