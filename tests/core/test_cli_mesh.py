@@ -231,6 +231,21 @@ def test_relief_of_a_given_size(tmp_path: Path, photo: str, checkpoints: dict[st
     assert np.ptp(mesh.vertices, axis=0) == pytest.approx([95, 63, 7], abs=1e-3)
 
 
+def test_the_last_line_counts_what_the_file_holds(
+    tmp_path: Path,
+    photo: str,
+    checkpoints: dict[str, str],
+    known_maps: Scene,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    argv = ["mesh", photo, "-o", str(tmp_path / "a.ply"), "--model", checkpoints["depth"], "--no-refine"]
+    assert main([*argv, "--mode", "points"]) == 0
+    assert f"a.ply: {WIDTH * HEIGHT:,} points, field of view" in capfd.readouterr().out
+    assert main([*argv, "--cut", "100"]) == 0
+    said = capfd.readouterr().out
+    assert f"{WIDTH * HEIGHT:,} vertices, {2 * (WIDTH - 1) * (HEIGHT - 1):,} triangles" in said
+
+
 @pytest.mark.parametrize("mode", ["perspective", "points", "relief"])
 def test_preview(tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene, mode: str) -> None:
     built(tmp_path, photo, checkpoints["depth"], "--preview", "--mode", mode)

@@ -80,6 +80,17 @@ def test_an_input_that_would_be_overwritten_is_refused(
     assert {path.name for path in tmp_path.iterdir()} == {photo, "b"}
 
 
+def test_a_folder_in_the_way_leaves_no_half_of_the_files(
+    tmp_path: Path, checkpoints: dict[str, str], flat_depth: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_photo(tmp_path / "photo.png")
+    (tmp_path / "out" / "a.scene.json").mkdir(parents=True)
+    argv = ["mesh", str(tmp_path / "photo.png"), "-o", str(tmp_path / "out" / "a.glb"), "--cut", "100", "--quiet"]
+    assert main([*argv, "--model", checkpoints["depth"]]) == 2
+    assert "a.scene.json: it is a folder; rename it" in capfd.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.scene.json"]
+
+
 def test_poses_are_not_overwritten_by_the_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     poses = tmp_path / "house.scene.json"
     poses.write_text("{}", encoding="utf-8")

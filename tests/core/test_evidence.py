@@ -72,7 +72,8 @@ def test_a_report_names_a_switch_as_it_is_given() -> None:
     parser.add_argument("--report")
     chosen = parser.parse_args(["--mirror", "--count", "1", "--report", "x.md"])
     command = re.search(r"`(.*)`", heading(parser, chosen, "benchmarks.tiny", "Title"))
-    assert command is not None and command[1] == "python -m benchmarks.tiny --mirror --count 1"
+    assert command is not None
+    assert command[1] == "python -m benchmarks.tiny --mirror --count 1"
     again = parser.parse_args(command[1].split()[3:])
     assert (again.mirror, again.count) == (True, 1)
 

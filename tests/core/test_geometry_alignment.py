@@ -77,7 +77,13 @@ def test_one_known_length_makes_metres() -> None:
     a, b = points[200, 40], points[100, 250]
     factor = metric_scale(scene.z / 7, scene.camera, (40.5, 200.5), (250.5, 100.5), float(np.linalg.norm(a - b)))
     assert factor == pytest.approx(7, rel=1e-5)
-    for first, second, metres in (((0, 0), (0, 0), 1), ((-1, 0), (5, 5), 1), ((0, 0), (5, 5), 0)):
+    nan = float("nan")
+    for first, second, metres in (
+        ((0, 0), (0, 0), 1),
+        ((-1, 0), (5, 5), 1),
+        ((0, 0), (5, 5), 0),
+        ((nan, 0), (5, 5), 1),
+    ):
         with pytest.raises(LotusError):
             metric_scale(scene.z, scene.camera, first, second, metres)
     with pytest.raises(LotusError, match="no depth"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from lotus_core.errors import LotusError
-from lotus_core.geometry import Camera, Mesh, decimate, grid_mesh
+from lotus_core.geometry import Camera, Mesh, baking, decimate, grid_mesh
 from lotus_core.geometry.baking import ambient_occlusion, curvature_map, shading_frame, tangent_map, vertex_tangents
 from lotus_core.maps import Normals
 
@@ -54,6 +56,19 @@ def test_the_map_gives_a_light_mesh_the_shading_of_the_photo() -> None:
     assert twice.angle_to(wanted)[inside & (scene.part == 2)].mean() > 10
 
 
+def test_a_large_map_is_baked_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera.default(1600, 1000)
+    z = np.tile(np.linspace(2, 3, 1600), (1000, 1))
+    mesh, wanted = grid_mesh(z, camera, stride=40).with_normals(), bumps(1000, 1600)
+    tracemalloc.start()
+    found = tangent_map(mesh, wanted, camera)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150 * camera.width * camera.height, "bytes; all at once takes some 300 for each pixel"
+    monkeypatch.setattr(baking, "_BAKED_AT_ONCE", 2**40)
+    assert np.abs(found.values - tangent_map(mesh, wanted, camera).values).max() < 1e-5, "no seams between the bands"
+
+
 def test_tangents_follow_u_at_a_right_angle_to_the_normal() -> None:
     scene = ball_scene(80, 60)
     mesh = grid_mesh(scene.z, scene.camera).with_normals()
@@ -84,6 +99,10 @@ def test_curvature_and_occlusion_see_ridges_and_corners() -> None:
     corner = np.abs(np.diff(scene.part, axis=0)).argmax(axis=0)[5]
     assert curvature[corner, 5] < -0.1, "the floor meets the wall in a groove"
     assert abs(curvature[10, 10]) < 1e-6
+    cut_out = scene.part == 2
+    ball = curvature_map(Normals(scene.normals * cut_out[..., None], "opengl"))
+    assert ball[cut_out].min() > 0, "the ball alone bulges up to its rim"
+    assert not ball[~cut_out].any()
     open_sky = ambient_occlusion(scene.z, Normals(scene.normals, "opengl"), scene.camera, radius_px=20)
     assert open_sky[10, 10] > 0.98
     assert open_sky[corner + 2, 5] < open_sky[110, 5] - 0.03

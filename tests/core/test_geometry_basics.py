@@ -183,6 +183,14 @@ def test_nothing_to_mesh_is_said_clearly(z: np.ndarray, options: dict) -> None:
         grid_mesh(z, Camera.default(z.shape[1], z.shape[0]), **options)
 
 
+def test_what_left_nothing_is_named() -> None:
+    z, camera = np.repeat([[2.0, 5.0]], 9, axis=0).repeat([5, 4], axis=1), Camera.default(9, 9)
+    with pytest.raises(LotusError, match="every piece has fewer than 64 faces; keep smaller ones"):
+        grid_mesh(z, camera, min_faces=64)
+    with pytest.raises(LotusError, match="take a smaller stride"):
+        grid_mesh(z, camera, stride=8)
+
+
 def textured(width: int = 48, height: int = 32) -> tuple[Mesh, np.ndarray, Camera]:
     scene = ball_scene(width, height)
     texture = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)

@@ -18,6 +18,7 @@ from lotus_core.geometry import Mesh, save_mesh
 VERTICES = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0)], np.float32)
 FACES = np.array([(0, 1, 2), (1, 3, 2)])
 COLOURS = np.array([(128, 128, 128), (1, 2, 3), (255, 0, 64), (20, 21, 22)], np.uint8)
+PIXEL_CENTRES = np.array([(0.25, 0.75), (0.75, 0.75), (0.25, 0.25), (0.75, 0.25)], np.float32)  # UVs of 2×2 pixels
 KINDS = {"mesh": FACES, "points": np.zeros((0, 3), np.int32)}
 READ_IN_BLENDER = """
 import json, sys, bpy
@@ -87,3 +88,23 @@ def test_a_surface_without_colours_is_no_mirror(tmp_path: Path) -> None:
 def test_colours_in_ply_are_those_of_the_photo(tmp_path: Path) -> None:
     save_mesh(coloured(FACES), tmp_path / "a.ply")
     assert np.array_equal(trimesh.load(tmp_path / "a.ply", process=False).visual.vertex_colors[:, :3], COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "texture"),
+    [
+        (coloured(KINDS["mesh"]), None),
+        (coloured(KINDS["points"]), None),
+        (Mesh(VERTICES, KINDS["points"], PIXEL_CENTRES), COLOURS.reshape(2, 2, 3)),
+    ],
+)
+def test_an_obj_has_the_colours_of_vertices_where_no_texture_shows(
+    tmp_path: Path, mesh: Mesh, texture: np.ndarray | None
+) -> None:
+    save_mesh(mesh, tmp_path / "a.obj", texture)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.obj"], "no material that says nothing"
+    lines = (tmp_path / "a.obj").read_text().splitlines()
+    stored = np.array([line.split()[1:] for line in lines if line.startswith("v ")], float)
+    assert stored.shape == (4, 6), "x y z r g b"
+    assert np.array_equal(stored[:, :3], VERTICES)
+    assert np.array_equal(np.rint(stored[:, 3:] * 255), COLOURS)

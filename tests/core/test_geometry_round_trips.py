@@ -15,6 +15,9 @@ from lotus_core.geometry import Camera, Mesh, Surface, grid_mesh, point_cloud, s
 from lotus_core.geometry.surface_maps import map_paths, save_surface_maps
 from lotus_core.maps import Normals
 from lotus_core.maps.png import read_png
+from lotus_core.maps.storage import read_map
+
+from .scenes import ball_scene
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -82,6 +85,18 @@ def test_maps_of_a_surface_are_read_by_openexr(tmp_path: Path) -> None:
         curvature = file.channels()["Y"].pixels
     assert curvature[20, 30] < -0.05 or curvature[20, 30] > 0.05, "the tip of the cone bends"
     assert np.abs(curvature).max() <= 1
+
+
+def test_what_was_cut_out_casts_no_shadow_on_what_is_left(tmp_path: Path) -> None:
+    scene = ball_scene(160, 120)
+    ball = scene.part == 2
+    save_surface_maps(Surface(scene.z.astype(np.float32), ball, scene.camera, 10.0, 1.0), tmp_path, "ball")
+    occlusion, curvature = (read_map(tmp_path / f"ball.{name}.exr").values for name in ("occlusion", "curvature"))
+    assert occlusion[ball].min() > 0.95, "nothing stands in the way of a ball alone, up to its rim"
+    assert curvature[ball].min() >= 0
+    assert np.median(curvature[ball]) > 0.1
+    assert np.all(occlusion[~ball] == 1)
+    assert not curvature[~ball].any()
 
 
 def test_normal_maps_of_a_surface_are_textures(tmp_path: Path) -> None:

@@ -181,6 +181,25 @@ def test_impossible_scenes() -> None:
             build_scene(one, photo, None, std, options)
 
 
+def test_a_relief_is_as_high_as_it_was_asked_for() -> None:
+    across = np.linspace(0.2, 0.7, WIDTH, dtype=np.float32)  # as maps of photos, which rarely reach 0 and 1
+    depth = Depth(np.tile(across, (HEIGHT, 1)), "disparity")
+    for options in ({}, {"base_mm": 2.0}, {"sky": 0.5}):
+        heights = build_scene(depth, PHOTO, options=SceneOptions(mode="relief", relief_mm=7, **options)).mesh.vertices
+        front = heights[heights[:, 2] > -1, 2]
+        assert [front.min(), front.max()] == pytest.approx([0, 7], abs=1e-5)
+
+
+def test_an_infinite_cut_leaves_a_record_that_every_program_reads(tmp_path: Path) -> None:
+    depth, _, _ = maps()
+    scene = build_scene(depth, PHOTO, options=SceneOptions(cut=float("inf"), refine=False))
+    assert len(scene.mesh.vertices) == HEIGHT * WIDTH
+    scene.save(tmp_path / "a.ply")
+    text = (tmp_path / "a.scene.json").read_text(encoding="utf-8")
+    record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert record["options"]["cut"] is None
+
+
 def test_sidecars_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "a.scene.json"
     with pytest.raises(LotusError, match="does not exist"):

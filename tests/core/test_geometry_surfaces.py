@@ -94,6 +94,17 @@ def test_point_cloud_has_the_photos_colours_and_lies_on_the_scene(tmp_path: Path
         point_cloud(np.zeros((30, 40)), scene.camera)
 
 
+def test_points_without_a_normal_face_the_camera() -> None:
+    camera = Camera.default(6, 4)
+    normals = np.tile(np.float32([0.6, 0, 0.8]), (4, 6, 1))
+    normals[1, 2] = 0  # unknown, as in a filled hole
+    found = point_cloud(np.full((4, 6), 2.0), camera, normals=normals).normals
+    assert found is not None
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-6)
+    assert found[1 * 6 + 2].tolist() == [0, 0, 1]
+    assert normals[1, 2].tolist() == [0, 0, 0], "the map itself stays"
+
+
 def test_decimation_keeps_the_surface_the_silhouette_and_the_uvs() -> None:
     scene = ball_scene(320, 240)
     mesh = grid_mesh(scene.z, scene.camera).with_normals()

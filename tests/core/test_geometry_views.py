@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,6 +129,27 @@ def test_colmap_models_that_cannot_be_used_are_explained(tmp_path: Path) -> None
         read_colmap(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "pattern", "instead"),
+    [
+        ("cameras.txt", r" 200 ", " nan "),
+        ("cameras.txt", r" 200 ", " inf "),
+        ("points3D.txt", r"(?m)^0 .*$", "0 1.5"),  # cut off
+        ("points3D.txt", r"(?m)^0 \S+", "0 nan"),
+        ("images.txt", r"(?m)^\S+ (\S+ 0\b)", r"x \1"),
+        ("images.txt", r"(?m)^0 \S+ \S+ \S+ \S+", "0 0 0 0 0"),  # no rotation
+    ],
+)
+def test_damage_in_a_colmap_model_is_one_sentence(tmp_path: Path, name: str, pattern: str, instead: str) -> None:
+    write_colmap(tmp_path, posed(1))
+    whole = (tmp_path / name).read_text()
+    damaged = re.sub(pattern, instead, whole, count=1)
+    assert damaged != whole
+    (tmp_path / name).write_text(damaged)
+    with pytest.raises(LotusError, match=rf"{name} is damaged .*; export the model as text again"):
+        read_colmap(tmp_path)
+
+
 def test_json_poses(tmp_path: Path) -> None:
     image, _ = posed(1)[0]
     view = {"image": "a.jpg", **image.camera.to_dict(), "camera_to_world": image.camera_to_world.tolist()}
@@ -134,11 +158,36 @@ def test_json_poses(tmp_path: Path) -> None:
     (found,) = read_poses_json(path)
     assert found.camera == image.camera
     assert np.allclose(found.camera_to_world, image.camera_to_world)
-    view["camera_to_world"] = (2 * np.eye(4)).tolist()
-    for text in ("{}", "[", json.dumps({"views": [view]}), json.dumps({"views": []})):
+    spoiled: list[dict[str, Any]] = [
+        {"camera_to_world": (2 * np.eye(4)).tolist()},
+        {"points": [[1, 2, float("nan")]]},
+        {"width": float("inf")},
+    ]
+    views = [json.dumps({"views": [{**view, **each}]}) for each in spoiled]
+    for text in ("{}", "[", json.dumps({"views": []}), *views):
         path.write_text(text)
         with pytest.raises(LotusError):
             read_poses_json(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda pose: pose @ np.diag([1.0, 1, -1, 1]), "mirrors: convert it to right-handed axes"),
+        (lambda pose: pose.T, "row 0 0 0 1: write its rows, not its columns"),
+        (lambda pose: pose * np.nan, "no rotation and translation"),
+    ],
+)
+def test_poses_of_other_programs_are_not_taken_for_ours(
+    tmp_path: Path, spoil: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    image, _ = posed(1)[0]
+    pose = image.camera_to_world.copy()
+    pose[:3, 3] = [1, 2, 3]
+    view = {"image": "a.jpg", **image.camera.to_dict(), "camera_to_world": spoil(pose).tolist()}
+    (tmp_path / "poses.json").write_text(json.dumps({"views": [view]}))
+    with pytest.raises(LotusError, match=rf"camera_to_world of a\.jpg .*{said}"):
+        read_poses_json(tmp_path / "poses.json")
 
 
 def test_impossible_views() -> None:

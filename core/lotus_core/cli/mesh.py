@@ -147,8 +147,9 @@ def _save_preview(scene: Scene, path: Path) -> None:
 
 
 def _summary(args: argparse.Namespace, scene: Scene, images: list[LoadedImage]) -> str:
-    faces = f"{len(scene.mesh.faces):,} quads" if args.quads else f"{len(scene.mesh.triangles()):,} triangles"
-    size = f"{len(scene.mesh.vertices):,} vertices, {faces}"
+    mesh = scene.mesh
+    faces = f"{len(mesh.faces):,} quads" if args.quads else f"{len(mesh.triangles()):,} triangles"
+    size = f"{len(mesh.vertices):,} vertices, {faces}" if len(mesh.faces) else f"{len(mesh.vertices):,} points"
     if args.poses is not None:
         return f"{size}, {len(images)} photos aligned to {scene.record['aligned_to']}"
     if scene.camera is None:

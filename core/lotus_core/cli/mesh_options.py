@@ -56,7 +56,10 @@ def add_shape_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("camera and distance")
     group.add_argument("--mode", choices=tuple(MODES), default="perspective", help=modes)
     group.add_argument(
-        "--fov", type=between(1, 170), metavar="DEG", help="horizontal field of view (default: EXIF, else 55)"
+        "--fov",
+        type=between(1, 170),
+        metavar="DEG",
+        help="horizontal field of view (default: EXIF, else 55 along the longer side)",
     )
     group.add_argument(
         "--far",
@@ -114,12 +117,14 @@ def add_shape_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--maps",
         choices=("opengl", "directx"),
-        help="write <stem>.distance.exr, .normal.png, .curvature.exr and .occlusion.exr of the surface, with"
-        " --target-faces or --stride .tangent.png; normal maps green up (opengl) or down (directx)",
+        help="write <stem>.distance.exr, .normal.png, .curvature.exr and .occlusion.exr of the surface, of a normal"
+        " model with --target-faces or --stride .tangent.png; normal maps green up (opengl) or down (directx)",
     )
     group = parser.add_argument_group("relief")
     group.add_argument("--width", type=length, metavar="MM", help="of the picture (default: 100)")
-    group.add_argument("--height", type=length, metavar="MM", help="of the nearest point (default: 10)")
+    group.add_argument(
+        "--height", type=length, metavar="MM", help="of the nearest point above the farthest (default: 10)"
+    )
     group.add_argument("--base", type=between(0, 1e3), metavar="MM", help="close it with a base, for 3D printing")
     group = parser.add_argument_group("uncertainty")
     group.add_argument(

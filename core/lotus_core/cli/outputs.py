@@ -48,7 +48,11 @@ class OutputFolder:
         try:
             staging.mkdir()
             yield staging
-            for file in sorted(staging.iterdir()):
+            files = sorted(staging.iterdir())
+            for target in (self.path / file.name for file in files):
+                if target.is_dir():  # found before the first file has moved
+                    raise LotusError(f"Cannot write {target}: it is a folder; rename it or choose another output.")
+            for file in files:
                 os.replace(file, self.path / file.name)
         except OSError as error:
             reason = error.strerror or str(error)

@@ -123,10 +123,9 @@ def metric_scale(
         raise LotusError(f"The known distance is a number of metres above 0; it is {metres}.")
     points = []
     for x, y in (first, second):
-        column, row = int(np.floor(x)), int(np.floor(y))
-        if not (0 <= column < camera.width and 0 <= row < camera.height):
+        if not (0 <= x < camera.width and 0 <= y < camera.height):
             raise LotusError(f"The pixel ({x:g}, {y:g}) lies outside the {camera.width}×{camera.height} picture.")
-        distance = float(z[row, column])
+        distance = float(z[int(y), int(x)])
         if not (np.isfinite(distance) and distance > 0):
             raise LotusError(f"There is no depth at the pixel ({x:g}, {y:g}); choose another.")
         ray = [(x - camera.width / 2) / camera.focal_px, -(y - camera.height / 2) / camera.focal_px, -1]

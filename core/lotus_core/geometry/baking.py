@@ -7,6 +7,7 @@ object-space map is `normals.to("opengl")`, and the tangent-space map of a flat 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,11 @@ import numpy as np
 from ..errors import LotusError
 from ..maps.normals import Normals, normalize
 from .camera import Camera
+from .filters import fill_outside
 from .mesh import Mesh, vertex_normals
 from .raster import rasterize
+
+_BAKED_AT_ONCE = 2**19  # pixels of a tangent map; each takes some 300 bytes on the way
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +48,8 @@ def shading_frame(mesh: Mesh, camera: Camera) -> ShadingFrame:
     the vertex normal; interpolated without renormalising; bitangent = normal × tangent. Raises LotusError without UVs
     or faces.
     """
-    if mesh.uvs is None or len(mesh.faces) == 0:
-        raise LotusError("A tangent-space map needs a mesh with faces and UVs.")
-    triangles = mesh.triangles()
-    normals = (vertex_normals(mesh.vertices, triangles) if mesh.normals is None else mesh.normals).astype(np.float64)
-    tangents = _vertex_tangents(mesh.vertices.astype(np.float64), mesh.uvs.astype(np.float64), triangles, normals)
-    raster = rasterize(
-        camera.project(mesh.vertices), -mesh.vertices[:, 2].astype(np.float64), triangles, camera.height, camera.width
-    )
-    normal, tangent = raster.sample(triangles, normals), raster.sample(triangles, tangents)
-    return ShadingFrame(raster.covered, tangent, np.cross(normal, tangent), normal)
+    ((_, frame),) = _bands(mesh, camera, camera.height)
+    return frame
 
 
 def tangent_map(mesh: Mesh, normals: Normals, camera: Camera) -> Normals:
@@ -61,21 +57,41 @@ def tangent_map(mesh: Mesh, normals: Normals, camera: Camera) -> Normals:
 
     mesh: of one photo, UVs = projection by `camera`. normals: of the photo, at the camera's size. OpenGL convention
     (green up); `.to("directx")` flips green. Pixels that the mesh does not cover, or without a normal, are (0, 0, 1).
+    Raises LotusError as `shading_frame`, and for sizes that differ.
     """
     camera.check_size(normals.values)
-    frame = shading_frame(mesh, camera)
-    wanted = normals.to("opengl").values[frame.covered].astype(np.float64)
-    basis = np.stack([frame.tangent, frame.bitangent, frame.normal], axis=-1)
-    solvable = np.abs(np.linalg.det(basis)) > 1e-6
-    basis[~solvable] = np.eye(3)
-    local = np.linalg.solve(basis, wanted[..., None])[..., 0]
-    # A normal below the surface cannot be stored; lay it down to the horizon.
-    local[:, 2] = np.maximum(local[:, 2], 1e-3)
-    local[~solvable | (np.abs(wanted).sum(axis=1) == 0)] = [0, 0, 1]
+    given = normals.to("opengl").values
     out = np.zeros((camera.height, camera.width, 3), np.float32)
     out[..., 2] = 1
-    out[frame.covered] = normalize(local)
+    for rows, frame in _bands(mesh, camera, max(1, _BAKED_AT_ONCE // camera.width)):
+        wanted = given[rows][frame.covered].astype(np.float64)
+        basis = np.stack([frame.tangent, frame.bitangent, frame.normal], axis=-1)
+        solvable = np.abs(np.linalg.det(basis)) > 1e-6
+        basis[~solvable] = np.eye(3)
+        local = np.linalg.solve(basis, wanted[..., None])[..., 0]
+        # A normal below the surface cannot be stored; lay it down to the horizon.
+        local[:, 2] = np.maximum(local[:, 2], 1e-3)
+        local[~solvable | (np.abs(wanted).sum(axis=1) == 0)] = [0, 0, 1]
+        out[rows][frame.covered] = normalize(local)
     return Normals(out, "opengl")
+
+
+def _bands(mesh: Mesh, camera: Camera, height: int) -> Iterator[tuple[slice, ShadingFrame]]:
+    """The picture in bands of so many rows, each with its frame: of a whole large photo they would take gigabytes."""
+    if mesh.uvs is None or len(mesh.faces) == 0:
+        raise LotusError("A tangent-space map needs a mesh with faces and UVs.")
+    triangles = mesh.triangles()
+    normals = (vertex_normals(mesh.vertices, triangles) if mesh.normals is None else mesh.normals).astype(np.float64)
+    tangents = _vertex_tangents(mesh.vertices.astype(np.float64), mesh.uvs.astype(np.float64), triangles, normals)
+    pixels, distance = camera.project(mesh.vertices), -mesh.vertices[:, 2].astype(np.float64)
+    row = pixels[:, 1][triangles]
+    top, bottom = row.min(axis=1), row.max(axis=1)
+    for first in range(0, camera.height, height):
+        last = min(first + height, camera.height)
+        here = triangles[(top <= last) & (bottom >= first)]
+        raster = rasterize(pixels - [0, first], distance, here, last - first, camera.width)
+        normal, tangent = raster.sample(here, normals), raster.sample(here, tangents)
+        yield slice(first, last), ShadingFrame(raster.covered, tangent, np.cross(normal, tangent), normal)
 
 
 def detail_between(normals: Normals, stride: int) -> float:
@@ -104,14 +120,18 @@ def curvature_map(normals: Normals, radius: float = 1.5) -> np.ndarray:
     """Mean curvature in the picture plane, float32 H×W in [−1, 1]: positive on ridges, negative in grooves, 0 on
     planes.
 
-    The divergence of the normals over `radius` pixels (Gaussian), squashed by tanh; unknown normals give 0.
+    The divergence of the normals over `radius` pixels (Gaussian), squashed by tanh; unknown normals give 0 and leave
+    their neighbours alone: the rim of what was cut out is no groove.
     """
     from scipy import ndimage
 
-    n = normals.to("opengl").values
+    known = normals.valid
+    if not known.any():
+        return np.zeros(known.shape, np.float32)
+    n = fill_outside(normals.to("opengl").values, known)
     along = ndimage.gaussian_filter1d(ndimage.gaussian_filter1d(n[..., 0], radius, axis=0), radius, axis=1, order=1)
     down = ndimage.gaussian_filter1d(ndimage.gaussian_filter1d(n[..., 1], radius, axis=1), radius, axis=0, order=1)
-    return np.where(normals.valid, np.tanh(4 * (along - down)), 0).astype(np.float32)
+    return np.where(known, np.tanh(4 * (along - down)), 0).astype(np.float32)
 
 
 def ambient_occlusion(

@@ -110,10 +110,10 @@ class Camera:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Camera:
-        """What `to_dict` wrote. Raises LotusError when something is missing or no number."""
+        """What `to_dict` wrote. Raises LotusError when something is missing or no finite number."""
         try:
             return cls(int(record["width"]), int(record["height"]), float(record["focal_px"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise LotusError("The camera record needs width, height and focal_px; save the scene again.") from error
 
     def to_dict(self) -> dict[str, float]:

@@ -23,7 +23,7 @@ def decimate(mesh: Mesh, target_faces: int, camera: Camera | None = None) -> Mes
     (UVs are interpolated linearly, the projection is not), so slanted planes keep the faces that hold their texture
     in place. Without a camera UVs come from the affine map that fits all of them (a relief), else from the nearest
     old vertex. Attributes come from the nearest old vertex; normals are computed anew. Returns the mesh itself when
-    it is small enough.
+    it is small enough. A budget of some hundred faces may be exceeded: many small pieces cannot go below a few each.
 
     Raises LotusError for a budget below 4, a mesh without faces, or when fast-simplification is not installed.
     """

@@ -44,7 +44,8 @@ def save_mesh(
     as `_NAME`. unlit: show photo or colours without lighting (KHR_materials_unlit); the default does so unless there is
     a normal map, which only light can show.
     .ply: sRGB colour, normal, UV (s, t) and every scalar attribute per vertex.
-    .obj: with `<stem>.mtl` and `<stem>.texture.png` beside it.
+    .obj: with `<stem>.mtl` and `<stem>.texture.png` beside it; without faces or UVs with the sRGB colour of each vertex
+    behind its position (`v x y z r g b`) instead.
 
     texture: uint8 H×W×3, used with `mesh.uvs`. normal_map: uint8 H×W×3. Raises LotusError.
     """
@@ -195,13 +196,15 @@ def _obj(mesh: Mesh, path: Path, texture: np.ndarray | None) -> dict[Path, bytes
     import trimesh
     from PIL import Image
 
-    visual = None
+    visual: Any = None
     material_name = f"{path.stem}{_TEXTURE}"  # trimesh names the picture after it
-    if texture is not None and mesh.uvs is not None:
+    if len(mesh.faces) and texture is not None and mesh.uvs is not None:
         material = trimesh.visual.material.SimpleMaterial(
             image=Image.fromarray(texture), name=material_name, diffuse=_WHITE, ambient=_WHITE, specular=_BLACK
         )
         visual = trimesh.visual.TextureVisuals(uv=mesh.uvs, material=material)
+    elif (colours := _vertex_colours(mesh, texture)) is not None:
+        visual = trimesh.visual.ColorVisuals(vertex_colors=colours)
     text, beside = trimesh.exchange.obj.export_obj(
         _trimesh(mesh, visual),
         include_normals=mesh.normals is not None,

@@ -79,8 +79,13 @@ def drop_small_pieces(mesh: Mesh, min_faces: int) -> Mesh:
     piece = connected_components(graph, directed=False)[1][mesh.faces[:, 0]]
     keep = np.bincount(piece)[piece] >= min_faces
     if not keep.any():
-        raise LotusError(f"No surface is left: every piece has fewer than {min_faces} faces; keep smaller ones.")
+        raise only_small_pieces(min_faces)
     return mesh if keep.all() else mesh.take_faces(keep)
+
+
+def only_small_pieces(min_faces: int) -> LotusError:
+    """What to raise where dropping the small pieces leaves nothing."""
+    return LotusError(f"No surface is left: every piece has fewer than {min_faces} faces; keep smaller ones.")
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import LotusError
 from . import grid
 from .camera import Camera
-from .mesh import Mesh
+from .mesh import Mesh, only_small_pieces
 
 
 def grid_mesh(
@@ -36,10 +36,13 @@ def grid_mesh(
     rows, columns = _grid_lines(z.shape, stride)
     if stride > 1:
         cells = grid.stride_cells(cells, rows, columns)
+    if not cells.any():
+        smaller = ", take a smaller stride" if stride > 1 else ""
+        raise LotusError(f"No surface is left: every pixel is masked or cut; raise the cut{smaller} or check the mask.")
     if min_faces > 1:
         cells = grid.drop_islands(cells, min_faces)
-    if not cells.any():
-        raise LotusError("No surface is left: every pixel is masked or cut; raise the cut or check the mask.")
+        if not cells.any():
+            raise only_small_pieces(min_faces)
     faces = grid.corner_pixels(cells)
     halves = np.empty((0, 3), np.int32)
     if not quads and stride == 1:
@@ -78,7 +81,8 @@ def point_cloud(
     """One point per pixel, or every n-th: a mesh without faces, with UVs, "pixel", and colour and normals where given.
 
     z: H×W; pixels that are not finite and positive, or not in `valid`, make no point. photo: uint8 H×W×3. normals:
-    H×W×3 in OpenGL axes. Raises LotusError when nothing is left.
+    H×W×3 in OpenGL axes; a point without one faces the camera's plane, (0, 0, 1). Raises LotusError when nothing is
+    left.
     """
     camera.check_size(z)
     if stride < 1:
@@ -95,11 +99,14 @@ def point_cloud(
     if photo is not None:
         camera.check_size(photo)
         attributes["color"] = photo[chosen]
+    facing = None if normals is None else normals[chosen].astype(np.float32)
+    if facing is not None:  # glTF and renderers know no normal without a length
+        facing[~facing.any(axis=1)] = [0, 0, 1]
     return Mesh(
         camera.unproject(np.where(keep, z, 1))[chosen],
         np.empty((0, 3), np.int32),
         grid.pixel_uvs(pixels, rows, columns, camera.height, camera.width),
-        None if normals is None else normals[chosen].astype(np.float32),
+        facing,
         attributes,
     )
 

@@ -73,17 +73,20 @@ def read_colmap(folder: str | os.PathLike[str]) -> list[PosedImage]:
         cameras[words[0]] = _camera(words, folder)
     world = {}
     for words in _lines(folder / "points3D.txt"):
-        world[words[0]] = _floats(words[1:4], folder / "points3D.txt")
+        world[words[0]] = _floats(words[1:4], folder / "points3D.txt", 3)
     out = []
-    lines = _lines(folder / "images.txt", keep_empty=True)
+    listed = folder / "images.txt"
+    lines = _lines(listed, keep_empty=True)
     for head, track in zip(lines[::2], [*lines[1::2], []], strict=False):
         if len(head) < 10 or head[8] not in cameras:
-            raise LotusError(f"{folder / 'images.txt'} is damaged; export the model as text again.")
-        quaternion, shift = _floats(head[1:5], folder), np.array(_floats(head[5:8], folder))
+            raise LotusError(f"{listed} is damaged; export the model as text again.")
+        quaternion, shift = _floats(head[1:5], listed), np.array(_floats(head[5:8], listed))
+        if not any(quaternion):
+            raise LotusError(f"{listed} is damaged (a rotation of zeros); export the model as text again.")
         rotation = _rotation(quaternion)
         keyed = zip(track[::3], track[1::3], track[2::3], strict=False)
         seen = [(x, y, world[key]) for x, y, key in keyed if key in world]
-        pixels = np.array([[float(x), float(y)] for x, y, _ in seen]).reshape(-1, 2)
+        pixels = np.array([_floats([x, y], listed) for x, y, _ in seen]).reshape(-1, 2)
         distance = (np.array([point for *_, point in seen]).reshape(-1, 3) @ rotation.T + shift)[:, 2]
         pose = np.eye(4)
         pose[:3, :3] = rotation.T @ _FLIP
@@ -91,7 +94,7 @@ def read_colmap(folder: str | os.PathLike[str]) -> list[PosedImage]:
         points = np.column_stack([pixels, distance])
         out.append(PosedImage(" ".join(head[9:]), cameras[head[8]], pose, points[distance > 0]))
     if not out:
-        raise LotusError(f"{folder / 'images.txt'} lists no images; export the model as text again.")
+        raise LotusError(f"{listed} lists no images; export the model as text again.")
     return sorted(out, key=lambda image: image.name)
 
 
@@ -107,9 +110,10 @@ def read_poses_json(path: str | os.PathLike[str]) -> list[PosedImage]:
         out = []
         for view in record["views"]:
             pose = np.array(view["camera_to_world"], np.float64).reshape(4, 4)
-            if not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-3) or not np.isfinite(pose).all():
-                raise LotusError(f"{path}: the camera_to_world of {view['image']} is no rotation and translation.")
+            _check_rigid(pose, f"{path}: the camera_to_world of {view['image']}")
             points = np.array(view.get("points", []), np.float64).reshape(-1, 3)
+            if not np.isfinite(points).all():
+                raise LotusError(f"{path}: the points of {view['image']} hold NaN or infinite values; leave those out.")
             out.append(PosedImage(str(view["image"]), Camera.from_dict(view), pose, points))
     except FileNotFoundError:
         raise LotusError(f"{path} does not exist; check the name.") from None
@@ -118,6 +122,17 @@ def read_poses_json(path: str | os.PathLike[str]) -> list[PosedImage]:
     if not out:
         raise LotusError(f"{path} lists no views.")
     return out
+
+
+def _check_rigid(pose: np.ndarray, what: str) -> None:
+    """Raise LotusError unless the 4×4 matrix turns and moves only."""
+    turn = pose[:3, :3]
+    if not np.isfinite(pose).all() or not np.allclose(turn @ turn.T, np.eye(3), atol=1e-3):
+        raise LotusError(f"{what} is no rotation and translation.")
+    if np.linalg.det(turn) < 0:
+        raise LotusError(f"{what} mirrors: convert it to right-handed axes, x right, y up, −z forward.")
+    if not np.allclose(pose[3], [0, 0, 0, 1], atol=1e-6):
+        raise LotusError(f"{what} does not end in the row 0 0 0 1: write its rows, not its columns.")
 
 
 def _camera(words: list[str], folder: Path) -> Camera:
@@ -143,11 +158,15 @@ def _lines(path: Path, *, keep_empty: bool = False) -> list[list[str]]:
     return lines if keep_empty else [line for line in lines if line]
 
 
-def _floats(words: list[str], path: Path) -> list[float]:
+def _floats(words: list[str], path: Path, count: int | None = None) -> list[float]:
+    """The numbers of these words. Raises LotusError for what is no finite number, or another count of them."""
     try:
-        return [float(word) for word in words]
+        numbers = [float(word) for word in words]
     except ValueError as error:
         raise LotusError(f"{path} is damaged ({error}); export the model as text again.") from error
+    if not np.isfinite(numbers).all() or (count is not None and len(numbers) != count):
+        raise LotusError(f"{path} is damaged (near {' '.join(words)!r}); export the model as text again.")
+    return numbers
 
 
 def _rotation(quaternion: list[float]) -> np.ndarray:

@@ -165,7 +165,10 @@ def sidecar_path(mesh: str | os.PathLike[str]) -> Path:
 
 
 def write_sidecar(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
-    """Write a scene's JSON, atomically."""
+    """Write a scene's JSON, atomically; an infinite cut among its options is null, as JSON has no infinity."""
+    options = record.get("options")
+    if isinstance(options, dict) and options.get("cut") == float("inf"):
+        record = {**record, "options": {**options, "cut": None}}
     text = json.dumps({"format": _FORMAT, "version": _VERSION, **record}, indent=1, default=str)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -47,7 +47,7 @@ class SceneOptions:
     smooth_px: float = 0.0  # smoothing where the depth is uncertain
     target_faces: int | None = None
     width_mm: float = 100.0  # relief
-    relief_mm: float = 10.0  # relief
+    relief_mm: float = 10.0  # relief, from its farthest to its nearest point
     base_mm: float | None = None  # relief: a closed solid with a base of this thickness
 
 
@@ -190,10 +190,11 @@ def _from_normals(normals: Normals | None, camera: Camera, valid: np.ndarray) ->
 
 
 def relief_heights(depth: Depth, normals: Normals | None, valid: np.ndarray, options: SceneOptions) -> np.ndarray:
-    """0 … 1, 1 = toward the viewer, float32 H×W: of the depth map, or integrated from the normals (`shape`)."""
-    if options.shape == "depth":
-        return depth.near_white()
-    height = -integrate_normals(_needed(normals), None, valid)
+    """0 (the farthest valid pixel) … 1 (the nearest), float32 H×W: of the depth map, or integrated from the normals
+    (`shape`). A map rarely reaches both ends of its range, and a print is to be as high as it was asked for.
+    """
+    by_depth = options.shape == "depth"
+    height = depth.near_white() if by_depth else -integrate_normals(_needed(normals), None, valid)
     low, high = (float(height[valid].min()), float(height[valid].max())) if valid.any() else (0.0, 0.0)
     return ((height - low) / max(high - low, 1e-6)).clip(0, 1).astype(np.float32)
 

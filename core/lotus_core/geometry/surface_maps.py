@@ -16,6 +16,7 @@ from .surface import Surface
 
 # Normal maps are textures, which every program takes as 0.5 n + 0.5; the others are numbers.
 _SUFFIXES = {"distance": ".exr", "normal": ".png", "curvature": ".exr", "occlusion": ".exr", "tangent": ".png"}
+_FAR_AWAY = np.float32(1e3)
 
 
 def map_paths(folder: str | os.PathLike[str], stem: str) -> dict[str, Path]:
@@ -44,12 +45,12 @@ def save_surface_maps(
     z = np.where(surface.valid, surface.z, 0).astype(np.float32)
     own = normals_from_depth(z, surface.camera, surface.valid)
     shown = own if normals is None else normals
+    # What is cut out must not stand as a wall around what is left: so far away that it blocks nothing.
+    backdrop = np.where(surface.valid, z, _FAR_AWAY * z.max())
     grey = {
         "distance": z,
         "curvature": np.where(surface.valid, curvature_map(shown), 0),
-        "occlusion": np.where(
-            surface.valid, ambient_occlusion(np.where(surface.valid, z, z.max()), own, surface.camera), 1
-        ),
+        "occlusion": np.where(surface.valid, ambient_occlusion(backdrop, own, surface.camera), 1),
     }
     paths = map_paths(folder, stem)
     for name, values in grey.items():
