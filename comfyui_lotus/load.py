@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_management as mm
-import comfy.utils
 from comfy_api.latest import io
 
 from lotus_core.checkpoints.registry import embedded
 from lotus_core.checkpoints.rest import files_of
 from lotus_core.errors import LotusError
-from lotus_core.progress import Progress
 
+from .bar import interruptible_bar
 from .bare import host_prompt, meaning_for, vae_for
 from .dependencies import importing
 from .files import AUTOMATIC, fast_decoder_choices, fast_decoder_path, model_choices, model_path, stamp, vae_choices
-from .predicting import PROGRESS_STEPS
 from .schema import LotusModelType, advanced, chosen, schema
 
 PRECISIONS = {"auto": None, "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -120,7 +118,7 @@ class LoadLotus(io.ComfyNode):
             vae=vae_for(path, vae),
             prompt_embeds=host_prompt(path),
             fast_decoder=fast_decoder_path(fast_decoder, model),
-            progress=_downloading(),
+            progress=interruptible_bar(),
             fold=True,  # a graph only predicts: constants of the single step are computed once
         )
         return io.NodeOutput(LoadedLotus(loaded))
@@ -137,20 +135,6 @@ def _paths(model: str | None, vae: str | None, fast_decoder: str | None) -> list
         ("" if vae is None else vae_for(path, vae)) or "",
         ("" if fast_decoder is None else fast_decoder_path(fast_decoder, model or "")) or "",
     ]
-
-
-def _downloading() -> Progress:
-    """Shows how much of a download has come, on the node; raises ComfyUI's interruption when the user cancels.
-
-    Without the words, which need the node's id: a node that asks for it loads again in every other workflow.
-    """
-    bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
-
-    def show(fraction: float, _: str) -> None:
-        mm.throw_exception_if_processing_interrupted()
-        bar.update_absolute(round(fraction * PROGRESS_STEPS), PROGRESS_STEPS)
-
-    return show
 
 
 def _best_precision() -> str:

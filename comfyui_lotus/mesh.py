@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from lotus_core.errors import LotusError
 
+from .bar import interruptible_bar
 from .dependencies import importing
 from .frames import Frames
 from .meshes import CameraType, GlbType, MeshType, camera_info, glb_file, mesh_value
@@ -17,6 +18,9 @@ from .schema import DepthType, NormalType, UncertaintyType, advanced, schema
 
 if TYPE_CHECKING:
     from lotus_core import Depth, Normals, Uncertainty
+
+
+_BUILDING = 0.8  # of the node's time; the rest writes the file
 
 
 class LotusMesh(io.ComfyNode):
@@ -193,12 +197,14 @@ class LotusMesh(io.ComfyNode):
             base_mm=base or None,
             relief_mm=relief_height,
         )
+        show = interruptible_bar()
         scene = build_scene(
             chosen,
             photo,
             None if normal is None else _of_frame(normal, frame, "normal"),
             None if uncertainty is None else _of_frame(uncertainty, frame, "uncertainty"),
             options,
+            lambda fraction, text: show(fraction * _BUILDING, text),
         )
         return io.NodeOutput(mesh_value(scene), glb_file(scene), camera_info(scene))
 

@@ -12,6 +12,7 @@ from server import PromptServer
 
 from lotus_core.errors import LotusError
 
+from .bar import PROGRESS_STEPS
 from .encodings import key_of
 from .frames import Frames
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from .handle import LoadedLotus
 
 Map = TypeVar("Map")
-PROGRESS_STEPS = 1000  # of ComfyUI's bar for one node
 ENCODING = 0.3  # share of a frame's time, about
 
 

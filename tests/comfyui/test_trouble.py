@@ -268,6 +268,29 @@ def test_reruns_are_cached_and_another_seed_is_not(server: Server) -> None:
     assert not np.array_equal(graphs.saved(server.base, "trouble")["tensor"], first)
 
 
+def test_interrupting_a_mesh_stops_it_between_its_stages(server: Server) -> None:
+    large = photo(768, 1152)  # a second's work
+    graph = depth_graph(server, images=large[None], seed=21)
+    graph["mesh"] = graphs.mesh("depth", "photo")
+    graph["save"] = graphs.save("mesh", 0, "trouble")
+    seen: list[int] = []
+
+    def interrupt(kind: str, data: dict[str, object]) -> None:
+        if kind == "progress" and data["node"] == "mesh":
+            seen.append(int(str(data["value"])))
+            if len(seen) == 1:
+                server.client.post("/interrupt", {})
+
+    finished = server.client.run(graph, on_message=interrupt)
+    _, kind, data = finished.messages[-1]
+    assert (kind, data.get("node_id")) == ("execution_interrupted", "mesh")
+    assert seen[-1] < 800, "of 1000, where the file would be written"
+    seen[:] = [-1]
+    graphs.must_succeed(server.client.run(graph, on_message=interrupt))
+    assert seen == sorted(seen)
+    assert max(seen) >= 800
+
+
 def test_interrupting_a_batch_returns_at_once(server: Server) -> None:
     frames = np.repeat(photo()[None], 400, axis=0)
     asked: list[float] = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import trimesh
 
-from lotus_core.errors import LotusError
+from lotus_core.errors import Cancelled, LotusError
 from lotus_core.geometry import Camera, SceneOptions, build_scene, build_surface, check_printable, read_sidecar
 from lotus_core.geometry.baking import detail_between
 from lotus_core.geometry.fusion import smooth_depth
@@ -241,3 +242,26 @@ def test_bilateral_fusion_of_maps_that_disagree_makes_no_steps() -> None:
     assert roughness("bilateral") < 2 * roughness("poisson"), "25 times as much with steps"
     with pytest.raises(LotusError, match="no fusion"):
         roughness("magic")
+
+
+@pytest.mark.parametrize("mode", ["perspective", "relief"])
+def test_every_stage_is_told_and_can_be_the_last(mode: Literal["perspective", "relief"]) -> None:
+    depth, normals, _ = maps()
+    options = SceneOptions(mode=mode, far=FAR, target_faces=500)
+    told: list[tuple[float, str]] = []
+    build_scene(depth, PHOTO, normals, None, options, lambda fraction, text: told.append((fraction, text)))
+    stages = ["surface", "mesh", "fewer faces", *(["normal map"] if mode == "perspective" else [])]
+    assert [text for _, text in told[:-1]] == stages
+    assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
+    assert told[-1][0] == 1
+    reached: list[str] = []
+
+    def tell(_: float, text: str) -> None:
+        reached.append(text)
+
+    for last in range(len(stages)):
+        reached.clear()
+        polls = iter([False] * last + [True])
+        with pytest.raises(Cancelled):
+            build_scene(depth, PHOTO, normals, None, options, tell, polls.__next__)
+        assert reached == stages[:last]

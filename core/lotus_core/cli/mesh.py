@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
-from ..progress import part
+from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
 from .mesh_files import check_inputs_stay, preview_path
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
@@ -74,11 +74,12 @@ def run(args: argparse.Namespace) -> None:
             raise LotusError(f"A mesh needs depth, which {args.model[0]} does not predict: name a depth model as well.")
         if posed and "normal" in predictors.maps:
             raise LotusError("Several photos are fused by their depth alone: leave out the normal model.")
-        steps = len(images) + 1
+        steps = len(images) + 2
         maps = [predictors.predict(image, part(progress, i, steps)) for i, image in enumerate(images)]
+        building = part(progress, len(images), steps)
+        scene = _fused(args, posed, images, maps, building) if posed else _single(args, images[0], maps[0], building)
         if progress is not None:
-            progress(len(images) / steps, "mesh")
-        scene = _fused(args, posed, images, maps) if posed else _single(args, images[0], maps[0])
+            progress(1 - 1 / steps, "saving")
         record = {
             **({"images": args.image, "poses": args.poses} if posed else {"image": args.image[0]}),
             "exposure_stops": next((each.exposure for each in images if each.exposure is not None), None),
@@ -113,7 +114,7 @@ def _poses(args: argparse.Namespace) -> list[PosedImage]:
     return match_poses(args.image, read_poses(args.poses))
 
 
-def _single(args: argparse.Namespace, image: LoadedImage, maps: dict[str, Any]) -> Scene:
+def _single(args: argparse.Namespace, image: LoadedImage, maps: dict[str, Any], progress: Progress | None) -> Scene:
     import numpy as np
 
     from ..geometry import build_scene
@@ -122,11 +123,15 @@ def _single(args: argparse.Namespace, image: LoadedImage, maps: dict[str, Any]) 
     photo = photo_pixels(image)
     depth = maps["depth"] if "depth" in maps else Depth(np.ones(photo.shape[:2], np.float32), "disparity")
     options = scene_options(args, image.focal_35mm)
-    return build_scene(depth, photo, maps.get("normal"), maps.get("uncertainty"), options)
+    return build_scene(depth, photo, maps.get("normal"), maps.get("uncertainty"), options, progress)
 
 
 def _fused(
-    args: argparse.Namespace, posed: list[PosedImage], images: list[LoadedImage], maps: list[dict[str, Any]]
+    args: argparse.Namespace,
+    posed: list[PosedImage],
+    images: list[LoadedImage],
+    maps: list[dict[str, Any]],
+    progress: Progress | None,
 ) -> Scene:
     from ..geometry.fused_scene import build_fused_scene
 
@@ -136,6 +141,7 @@ def _fused(
         [photo_pixels(image) for image in images],
         [each["uncertainty"] for each in maps] if "uncertainty" in maps[0] else None,
         scene_options(args, None),
+        progress=progress,
         **({} if args.voxels is None else {"voxels": args.voxels}),
     )
 

@@ -11,6 +11,7 @@ from ..errors import LotusError
 from ..maps.depth import Depth
 from ..maps.resample import resize
 from ..maps.uncertainty import Uncertainty
+from ..progress import Cancel, Progress, Steps
 from .decimate import decimate
 from .mesh import drop_small_pieces
 from .parallax import align_to_each_other
@@ -32,20 +33,25 @@ def build_fused_scene(
     options: SceneOptions | None = None,
     *,
     voxels: int = 192,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Scene:
     """One coloured mesh (mode "perspective") or point cloud ("points") in the axes and the unit of the poses.
 
     depths, uncertainties: one for each image, as predicted; photos: uint8 H×W×3. Any size of the camera's aspect
     ratio; the cameras' sizes are worked in. Where every image sees at least 8 sparse points the maps are aligned to
     those, else to each other. voxels: along the longest side, for the mesh. Of the options `mode`, `sky`, `max_std`,
-    `min_faces` and `target_faces` matter. The scene's camera is that of the first image.
+    `min_faces` and `target_faces` matter. The scene's camera is that of the first image. progress is told and cancel
+    polled before each stage: the alignment, the fusion, the reduction.
 
     Raises LotusError: relief, a photo that is not of its camera's shape, an image without a usable pixel, and what
-    `views` raises.
+    `views` raises. Cancelled.
     """
     options = SceneOptions() if options is None else options
     if options.mode == "relief":
         raise LotusError("A relief is of one photo; choose the mode 'perspective' or 'points' for several.")
+    steps = Steps(2 + (options.target_faces is not None), progress, cancel)
+    steps.begin("aligning")
     usable = []
     for number, (image, depth, photo) in enumerate(zip(images, depths, photos, strict=True)):
         _check_shape(image, photo)
@@ -60,13 +66,16 @@ def build_fused_scene(
         views = [align_to_points(*each) for each in zip(images, usable, sized, strict=True)]
     else:
         views = align_to_each_other(list(images), usable, sized)
+    steps.begin("fusing")
     if options.mode == "points":
         mesh = fuse_to_points(views, tolerance=_TOLERANCE)
     else:
         mesh = drop_small_pieces(fuse_to_mesh(views, resolution=voxels), options.min_faces)
         if options.target_faces is not None:
+            steps.begin("fewer faces")
             mesh = decimate(mesh, options.target_faces)
         mesh = mesh.with_normals()
+    steps.finish("mesh")
     record = {
         "camera": images[0].camera.to_dict(),
         "camera_to_world": images[0].camera_to_world.tolist(),

@@ -15,6 +15,7 @@ from ..files import atomic_path
 from ..maps.depth import Depth
 from ..maps.normals import Convention, Normals
 from ..maps.uncertainty import Uncertainty
+from ..progress import Cancel, Progress, Steps
 from .baking import detail_between, tangent_map
 from .camera import Camera
 from .decimate import decimate
@@ -93,6 +94,8 @@ def build_scene(
     normals: Normals | None = None,
     uncertainty: Uncertainty | None = None,
     options: SceneOptions | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Scene:
     """From the maps of one photo to a textured mesh, relief or point cloud.
 
@@ -100,8 +103,9 @@ def build_scene(
     tangent-space map of what a lighter mesh lacks, where `stride` or `target_faces` asks for one, or the photo is too
     large for a vertex on every pixel and the normals are finer than its grid (`detail_between`). uncertainty: of the
     depth; weights the fusion, cuts (`max_std`), steers smoothing, and becomes the vertex attribute "uncertainty".
-    The scene's options hold the stride that was chosen where the given ones leave it open.
-    Raises LotusError: impossible options, nothing left to mesh.
+    The scene's options hold the stride that was chosen where the given ones leave it open. progress is told and cancel
+    polled before each stage: the surface, the mesh, its reduction, the normal map.
+    Raises LotusError: impossible options, nothing left to mesh. Cancelled.
     """
     options = SceneOptions() if options is None else options
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
@@ -111,10 +115,13 @@ def build_scene(
     options = replace(options, stride=stride)
     depth, normals, uncertainty = at_size((photo.shape[0], photo.shape[1]), depth, normals, uncertainty)
     std = None if uncertainty is None else uncertainty.std
+    steps = Steps(2 + (options.target_faces is not None) + (normals is not None), progress, cancel)
+    steps.begin("surface")
     if options.mode == "relief":
-        return _relief(depth, normals, photo, usable_pixels(depth, uncertainty, options), std, options)
+        return _relief(steps, depth, normals, photo, usable_pixels(depth, uncertainty, options), std, options)
     surface = build_surface(depth, normals, uncertainty, options, photo)
     z, valid, camera = surface.z, surface.valid, surface.camera
+    steps.begin("mesh")
     full_normals = None if normals is None else normals.to("opengl").values
     if options.mode == "points":
         mesh = point_cloud(z, camera, valid, stride=stride, photo=photo, normals=full_normals)
@@ -134,11 +141,14 @@ def build_scene(
     normal_map = None
     if len(mesh.faces):
         if options.target_faces is not None:
+            steps.begin("fewer faces")
             mesh = decimate(mesh, options.target_faces, camera)
         mesh = mesh.with_normals()
         # Mostly the network saw less than an automatic grid holds, and a normal map would add nothing.
         if normals is not None and (asked or (stride > 1 and detail_between(normals, stride) > LEAST_DETAIL)):
+            steps.begin("normal map")
             normal_map = tangent_map(mesh, normals, camera)
+    steps.finish("mesh")
     distances = -mesh.vertices[:, 2]
     record = {
         "camera": camera.to_dict(),
@@ -205,6 +215,7 @@ def _stride(photo: np.ndarray, options: SceneOptions) -> int:
 
 
 def _relief(
+    steps: Steps,
     depth: Depth,
     normals: Normals | None,
     photo: np.ndarray,
@@ -212,8 +223,10 @@ def _relief(
     std: np.ndarray | None,
     options: SceneOptions,
 ) -> Scene:
+    heights = relief_heights(depth, normals, valid, options)
+    steps.begin("mesh")
     mesh = relief_mesh(
-        relief_heights(depth, normals, valid, options),
+        heights,
         width_mm=options.width_mm,
         relief_mm=options.relief_mm,
         base_mm=options.base_mm,
@@ -222,7 +235,9 @@ def _relief(
     )
     mesh = _with_uncertainty(mesh, std)
     if options.target_faces is not None:
+        steps.begin("fewer faces")
         mesh = decimate(mesh, options.target_faces)
+    steps.finish("mesh")
     record = {
         "camera": None,
         "space": depth.space,
