@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lotus_core import Depth, Normals, Uncertainty
 
 
+SMALLEST_ISLAND = 64
 _BUILDING = 0.8  # of the node's time; the rest writes the file
 
 
@@ -138,6 +139,16 @@ class LotusMesh(io.ComfyNode):
                         tooltip="Which frame of a batch to mesh.",
                     )
                 ),
+                advanced(
+                    io.Int.Input(
+                        "min_faces",
+                        optional=True,  # prompts saved before it came lack it
+                        default=SMALLEST_ISLAND,
+                        min=1,
+                        max=1_000_000,
+                        tooltip="perspective: leave out islands of fewer quads (pairs of triangles). 1: keep all.",
+                    )
+                ),
             ],
             outputs=[
                 MeshType.Output("mesh", tooltip="For Save 3D Model and the mesh nodes."),
@@ -168,6 +179,7 @@ class LotusMesh(io.ComfyNode):
         normal: list[Normals] | None = None,
         uncertainty: list[Uncertainty] | None = None,
         mask: torch.Tensor | None = None,
+        min_faces: int = SMALLEST_ISLAND,
     ) -> io.NodeOutput:
         with importing():
             import fast_simplification  # noqa: F401  # what target_faces needs
@@ -196,6 +208,7 @@ class LotusMesh(io.ComfyNode):
             max_std=max_uncertainty if max_uncertainty < 1 else None,
             base_mm=base or None,
             relief_mm=relief_height,
+            min_faces=min_faces,
         )
         show = interruptible_bar()
         scene = build_scene(

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import OpenEXR
+import pytest
 import trimesh
 
 import lotus_core as lotus
@@ -140,6 +141,24 @@ def test_mask_leaves_out_what_is_black(server: Server) -> None:
     assert graphs.saved(server.base, "masked")["vertices"][0, :, 0].min() >= 0
 
 
+def test_a_small_island_is_kept_where_that_is_asked(server: Server) -> None:
+    island = np.zeros((1, 96, 144), np.float32)
+    island[:, 40:46, 60:66] = 1
+    graph = {
+        "load": graphs.load(),
+        "photo": graphs.image(put(server, "mesh", photo()[None])),
+        "mask": graphs.mask(put(server, "island", island)),
+        "depth": graphs.depth("load", "photo"),
+        "mesh": graphs.mesh("depth", "photo", mask=["mask", 0], cut=10.0),
+        "probe": graphs.save("mesh", 0, "island"),
+    }
+    refused = server.client.run(graph)
+    assert "fewer than 64 faces; lower that minimum" in refused.error["exception_message"]
+    graph["mesh"]["inputs"]["min_faces"] = 1
+    graphs.must_succeed(server.client.run(graph))
+    assert graphs.saved(server.base, "island")["faces"].shape == (1, 2 * 5 * 5, 3)
+
+
 def test_a_relief_for_printing_is_closed(server: Server) -> None:
     graph = {
         "load": graphs.load(),
@@ -155,7 +174,7 @@ def test_a_relief_for_printing_is_closed(server: Server) -> None:
     solid.merge_vertices(merge_tex=True, merge_norm=True)
     assert solid.is_watertight
     assert np.isclose(np.ptp(solid.vertices[:, 0]), 100, atol=1)
-    assert 3 < np.ptp(solid.vertices[:, 2]) <= 11 + 1e-3
+    assert np.ptp(solid.vertices[:, 2]) == pytest.approx(11, abs=1e-3)
     # The camera stands in front, looks at the middle and sees all of it, not too small, in a square view.
     camera = finished.outputs["preview"]["result"][1]
     position, target = (np.array([camera[name][axis] for axis in "xyz"]) for name in ("position", "target"))

@@ -185,7 +185,7 @@ def test_nothing_to_mesh_is_said_clearly(z: np.ndarray, options: dict) -> None:
 
 def test_what_left_nothing_is_named() -> None:
     z, camera = np.repeat([[2.0, 5.0]], 9, axis=0).repeat([5, 4], axis=1), Camera.default(9, 9)
-    with pytest.raises(LotusError, match="every piece has fewer than 64 faces; keep smaller ones"):
+    with pytest.raises(LotusError, match="every piece has fewer than 64 faces; lower that minimum"):
         grid_mesh(z, camera, min_faces=64)
     with pytest.raises(LotusError, match="take a smaller stride"):
         grid_mesh(z, camera, stride=8)

@@ -85,7 +85,7 @@ def drop_small_pieces(mesh: Mesh, min_faces: int) -> Mesh:
 
 def only_small_pieces(min_faces: int) -> LotusError:
     """What to raise where dropping the small pieces leaves nothing."""
-    return LotusError(f"No surface is left: every piece has fewer than {min_faces} faces; keep smaller ones.")
+    return LotusError(f"No surface is left: every piece has fewer than {min_faces} faces; lower that minimum.")
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
