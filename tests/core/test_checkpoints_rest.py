@@ -106,8 +106,8 @@ def test_alone_it_is_refused_in_a_sentence_that_names_the_other(
 def test_another_model_under_the_other_name_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "d.safetensors", tmp_path)
     before = identify(str(folder / "d.safetensors"))[1]
-    for other in ("lotus-tiny-depth-g.safetensors", "lotus-tiny-normal-d.safetensors"):
-        shutil.copy(WEIGHTS / other, tmp_path / G)
+    for other in (WEIGHTS / "lotus-tiny-depth-g.safetensors", folder / "whole.safetensors"):
+        shutil.copy(other, tmp_path / G)
         assert identify(str(tmp_path / "d.safetensors"))[1] != before
         with pytest.raises(LotusError, match=f"{G} is not the file that d.safetensors takes the rest"):
             lotus.load_model(tmp_path / "d.safetensors")
