@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,11 +158,16 @@ def chunked_feed_forward(unet: Any, tokens: int) -> Iterator[None]:
             block.set_chunk_feed_forward(None)
 
 
+# The last is oneDNN's, without room for its own buffers or code; "… descriptor" would be a layer that it cannot do.
+_SHORT_OF_MEMORY = re.compile(
+    "can't allocate memory|out of memory|Invalid buffer size|could not create a primitive(?! descriptor)"
+)
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether an exception says that the CPU's or the device's memory was not enough."""
-    known = ("can't allocate memory", "out of memory", "Invalid buffer size")
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in known)
+        isinstance(error, RuntimeError) and _SHORT_OF_MEMORY.search(str(error)) is not None
     )
 
 

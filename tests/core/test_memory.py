@@ -19,7 +19,7 @@ import lotus_core as lotus
 from lotus_core import memory, strips, tiny_strips
 from lotus_core.cli import main
 from lotus_core.decoding import decode_latents
-from lotus_core.memory import MemoryNotice, estimate_bytes, network_bytes, strips_for
+from lotus_core.memory import MemoryNotice, estimate_bytes, network_bytes, ran_out, strips_for
 from lotus_core.model import LotusModel
 from lotus_core.strips import convolved, whole
 from lotus_core.tiny_strips import decode_tiny, encode_tiny
@@ -145,6 +145,18 @@ def test_out_of_memory_is_tried_once_more_in_smaller_pieces(monkeypatch: pytest.
     assert model.memory == "least"
     assert predictor.notes == ["Memory ran out; the prediction was repeated in smaller pieces, which takes longer."]
     assert np.abs(again.values - expected.values).max() < 1e-5
+
+
+def test_what_counts_as_short_of_memory() -> None:
+    """ "could not create a primitive" is oneDNN's, seen under the real limit of tests.comfyui.test_host."""
+    for words in (
+        "DefaultCPUAllocator: can't allocate memory",
+        "MPS backend out of memory",
+        "could not create a primitive",
+    ):
+        assert ran_out(RuntimeError(words))
+    assert not ran_out(RuntimeError("could not create a primitive descriptor for a convolution forward primitive"))
+    assert not ran_out(ValueError("out of memory"))
 
 
 def fails_above(most: int, model: lotus.LotusModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
