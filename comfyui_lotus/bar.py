@@ -7,7 +7,7 @@ import comfy.utils
 
 from lotus_core.progress import Progress
 
-PROGRESS_STEPS = 1000  # of the bar
+_STEPS = 1000
 
 
 def interruptible_bar() -> Progress:
@@ -15,10 +15,10 @@ def interruptible_bar() -> Progress:
 
     Without the words, which need the node's id: a node that asks for it runs again in every other workflow.
     """
-    bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
+    bar = comfy.utils.ProgressBar(_STEPS)
 
     def show(fraction: float, _: str) -> None:
         mm.throw_exception_if_processing_interrupted()
-        bar.update_absolute(round(fraction * PROGRESS_STEPS), PROGRESS_STEPS)
+        bar.update_absolute(round(fraction * _STEPS), _STEPS)
 
     return show

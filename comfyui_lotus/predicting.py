@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import comfy.model_management as mm
-import comfy.utils
 from server import PromptServer
 
 from lotus_core.errors import LotusError
 
-from .bar import PROGRESS_STEPS
+from .bar import interruptible_bar
 from .encodings import key_of
 from .frames import Frames
 
@@ -76,7 +74,7 @@ def predict_each(
             " into models/vae_approx and press R, or set decoder to exact."
         )
     told: list[str] = []
-    bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
+    bar = interruptible_bar()
 
     def tell(notes: list[str]) -> None:
         new = [note for note in notes if note not in told]
@@ -88,9 +86,9 @@ def predict_each(
         for number in range(len(frames)):
 
             def show(fraction: float, done: int = number) -> None:
-                bar.update_absolute(round((done + fraction) / len(frames) * PROGRESS_STEPS), PROGRESS_STEPS)
+                bar((done + fraction) / len(frames), "")
 
-            mm.throw_exception_if_processing_interrupted()
+            show(0)
             image = _encoded(predictor, loaded, frames.array(number), settings, lambda f, _: show(f * ENCODING))
             tell(predictor.notes)
             index = 0 if settings.shared_noise else number
