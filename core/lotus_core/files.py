@@ -72,7 +72,9 @@ def claim(path: Path, settings: dict[str, Any], holder: str, way_out: str, remov
         return
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        if not isinstance(known, dict):
+            raise ValueError("no object")
+    except (ValueError, RecursionError) as error:
         raise LotusError(f"{path} is damaged: delete {remove} or {way_out}.") from error
     lacking = [name for name, value in settings.items() if value is not None and name not in known]
     if lacking:

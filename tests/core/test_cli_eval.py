@@ -150,6 +150,21 @@ def test_the_mirror_image_counts_and_is_told(
     assert "holds a run with mirror = None, not True" in capsys.readouterr().err
 
 
+def test_entries_left_out_are_told_once_and_stay_in_the_summary(
+    checkpoints: dict[str, str], eval_depth: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scannet/scene/depth/000001.png").unlink()
+    command = [*eval_depth, "--model", checkpoints["depth"], "-o", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "000001.png; download them, or allow missing files (--allow-missing)" in capfd.readouterr().err
+    assert main([*command, "--allow-missing", "--quiet"]) == 0
+    assert capfd.readouterr() == ("", "")
+    assert main([*command, "--allow-missing"]) == 0
+    printed = capfd.readouterr()
+    assert (printed.out + printed.err).count("1 left out because files are missing") == 1
+    assert "because files are missing: 1; summary.json names" in (tmp_path / "out/summary.md").read_text()
+
+
 def test_normals(checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ibims").mkdir()
     write_dsine(tmp_path / "ibims", ".exr", "ibims.txt", count=1)
@@ -167,6 +182,9 @@ def test_normals(checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.Cap
         (["--area", "eigen"], "--area is for KITTI's depth alone: leave it out"),
         (["--predictions", "nowhere"], "no folder of predictions"),
         (["--predictions", "nowhere", "--mirror"], "--mirror needs a model"),
+        (["--predictions", "nowhere", "--samples", "2"], "--samples needs a model"),
+        (["--predictions", "nowhere", "--text-encoder", "t"], "--text-encoder needs a model"),
+        (["--predictions", "nowhere", "--convention", "opengl"], "--convention is for saved normals"),
         (["--mirror", "--reference"], "which has no --mirror: leave one out"),
         (["--split", "nowhere.txt"], "split list nowhere.txt is missing"),
         (["--data", "nowhere"], "no folder nowhere"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,14 +78,30 @@ def test_disparity_clipped_at_zero_is_left_out_of_the_fit() -> None:
     np.testing.assert_allclose(black, 1 / np.mean(1 / truth))
 
 
-def test_a_coarse_fit_uses_every_second_pixel() -> None:
+def test_a_coarse_fit_uses_every_second_column() -> None:
+    """As the authors' code, whose `Upsample` sees H×W as one dimension with H channels."""
     truth = np.random.default_rng(3).uniform(1, 5, (8, 12))
     prediction = 2 * truth
-    prediction[1::2] = 77.0
     prediction[:, 1::2] = 77.0
     mask = np.ones(truth.shape, dtype=bool)
     depth = aligned_depth(prediction, "depth", truth, mask, 0.1, 100.0, max_resolution=6)
-    np.testing.assert_allclose(depth[::2, ::2], truth[::2, ::2], rtol=1e-9)
+    np.testing.assert_allclose(depth[:, ::2], truth[:, ::2], rtol=1e-9)
+    prediction[1, 0] = 77.0  # every row counts
+    depth = aligned_depth(prediction, "depth", truth, mask, 0.1, 100.0, max_resolution=6)
+    assert np.abs(depth[::2, ::2] - truth[::2, ::2]).max() > 0.01
+
+
+def test_the_columns_are_those_of_the_authors_code() -> None:
+    shape, columns = (30, 70), np.arange(70, dtype=np.float32)
+    factor = 32 / 70
+    downscaler = torch.nn.Upsample(scale_factor=factor, mode="nearest")
+    kept = downscaler(torch.from_numpy(np.tile(columns, (30, 1))).unsqueeze(0))[0].numpy()
+    assert kept.shape == (30, 32)
+    truth = np.random.default_rng(4).uniform(1, 5, shape)
+    prediction = np.full(shape, 9.0)
+    prediction[:, kept[0].astype(int)] = 3 * truth[:, kept[0].astype(int)]
+    depth = aligned_depth(prediction, "depth", truth, np.ones(shape, bool), 0.1, 100.0, max_resolution=32)
+    np.testing.assert_allclose(depth[:, kept[0].astype(int)], truth[:, kept[0].astype(int)], rtol=1e-9)
 
 
 def test_bad_input_is_named() -> None:

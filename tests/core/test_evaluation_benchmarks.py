@@ -121,7 +121,7 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path) -> None:
 
     write_dsine(tmp_path, ".pkl", "val.txt")
     (tmp_path / "scene/000000_normal.pkl").write_bytes(pickle.dumps({"normal": Evil()}))
-    with pytest.raises(LotusError, match=r"asks to run (posix|nt)\.mkdir"):
+    with pytest.raises(LotusError, match=r"000000_normal\.pkl: .*asks to run (posix|nt)\.mkdir"):
         NormalBenchmark("oasis", tmp_path)[0]
     assert not (tmp_path / "ran").exists()
     (tmp_path / "scene/000000_normal.pkl").write_bytes(b"\x80\x04nonsense")
@@ -145,6 +145,44 @@ def test_missing_lists_and_files_are_named(tmp_path: Path) -> None:
         DepthBenchmark("nyu", tmp_path)
     benchmark = DepthBenchmark("nyu", tmp_path, allow_missing=True)
     assert (len(benchmark), benchmark.report.missing) == (2, (gone,))
+
+
+def test_lists_are_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Scores go by the picture's name, so of two with one name only one would be scored."""
+    write_nyu(tmp_path, 2)
+    listed = tmp_path / "filename_list_test.txt"
+    lines = listed.read_text().splitlines()
+    listed.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())  # as Windows' editor writes it
+    assert len(DepthBenchmark("nyu", tmp_path)) == 2
+    picture = tmp_path / "test/kitchen_0004/rgb_0001.png"
+    picture.with_suffix(".jpg").write_bytes(picture.read_bytes())
+    for more in (lines[0], lines[1].replace("rgb_0002.png", "rgb_0001.jpg")):
+        listed.write_text("\n".join([*lines, more]))
+        with pytest.raises(LotusError, match=r"would both be called test/kitchen_0004/rgb_0001 \(rgb_0001\.png and"):
+            DepthBenchmark("nyu", tmp_path)
+    for astray in (f"{picture} a.png", "../other/rgb.png a.png"):
+        listed.write_text("\n".join([*lines, astray]))
+        with pytest.raises(LotusError, match=r"Line 3 of .* leads out of"):
+            DepthBenchmark("nyu", tmp_path)
+
+
+def test_damaged_truth_is_named(tmp_path: Path) -> None:
+    write_dsine(tmp_path, ".pkl", "val.txt")
+    path = tmp_path / "scene/000000_normal.pkl"
+    stored = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps({**stored, "normal": stored["normal"][:1, :1]}))
+    with pytest.raises(LotusError, match=r"000000_normal\.pkl: its normals are \(1, 1, 3\), its box is"):
+        NormalBenchmark("oasis", tmp_path)[0]
+    write_rgb(tmp_path / "a.png", 48, 64)
+    np.save(tmp_path / "mask.npy", np.ones((48, 64)))
+    np.savez(tmp_path / "depth.npz", room(48, 64))
+    header = bytearray((tmp_path / "mask.npy").read_bytes())
+    header[12] = ord("(")  # a header that is no Python any more
+    for content in (bytes(header), (tmp_path / "depth.npz").read_bytes()):
+        (tmp_path / "depth.npy").write_bytes(content)
+        (tmp_path / "diode_val_all_filename_list.txt").write_text("a.png depth.npy mask.npy\n")
+        with pytest.raises(LotusError, match=r"depth\.npy is not a readable NPY file"):
+            DepthBenchmark("diode", tmp_path)[0]
 
 
 def test_wrong_sizes_lists_and_names_are_named(tmp_path: Path) -> None:

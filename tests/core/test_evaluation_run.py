@@ -206,6 +206,57 @@ def test_pooled_normal_figures_equal_those_of_all_pixels_together(tmp_path: Path
         assert result.metrics[name] == pytest.approx(value, abs=0.006 if name == "median" else 1e-3), name
 
 
+def test_a_folder_damaged_meanwhile_is_scored_again_or_refused(scannet: DepthBenchmark, tmp_path: Path) -> None:
+    whole = evaluate(scannet, Disparity(0.02, std=True), tmp_path, {}, uncertainty=True).metrics
+    table = tmp_path / "per_sample.csv"
+    lines = table.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b",0.", b",x.", 1)  # no number
+    table.write_bytes(b"".join(lines) + "scène/".encode()[:4])  # cut inside a letter
+    arrays = tmp_path / "arrays" / f"{scannet.name_of(0)}.npz"
+    arrays.write_bytes(arrays.read_bytes()[:40])
+    again = Disparity(0.02, std=True)
+    assert evaluate(scannet, again, tmp_path, {}, uncertainty=True).metrics == pytest.approx(whole)
+    assert again.asked[:2] == [0, 1]
+    for text in ("null", "[1]", "{"):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(LotusError, match=r"run\.json is damaged: delete"):
+            evaluate(scannet, Disparity(), tmp_path, {}, uncertainty=True)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(LotusError, match=r"a run whose run\.json is gone"):
+        evaluate(scannet, Disparity(), tmp_path, {"seed": 2}, uncertainty=True)
+
+
+def test_one_pixel_to_score_has_no_uncertainty_but_an_error(tmp_path: Path) -> None:
+    truths = write_scannet(tmp_path / "data", count=2)
+    depth = np.zeros_like(next(iter(truths.values())))
+    depth[5, 7] = 2
+    write_png16(tmp_path / "data/scene/depth/000000.png", depth, 1000)
+    benchmark = DepthBenchmark("scannet", tmp_path / "data")
+    result = evaluate(benchmark, Disparity(0.02, std=True), tmp_path / "out", {}, uncertainty=True)
+    rows = rows_of(tmp_path / "out")
+    assert (rows[0]["pixels"], rows[0]["spearman"]) == ("1.0", "nan")
+    assert result.metrics["spearman"] == pytest.approx(float(rows[1]["spearman"]))
+
+
+def test_saved_maps_that_cannot_be_scored_are_named(scannet: DepthBenchmark, tmp_path: Path) -> None:
+    path = tmp_path / "maps" / f"{scannet.name_of(0)}.npy"
+    path.parent.mkdir(parents=True)
+    saved = SavedPredictions(tmp_path / "maps", "depth", "depth")
+    for values, part in (
+        (np.full((48, 64), np.nan, np.float32), "NaN"),
+        (np.linspace(0, 5, 48 * 64, dtype=np.float32).reshape(48, 64), "from 0 to 5"),
+        (np.zeros((48, 64, 4), np.float32), "height×width"),
+    ):
+        np.save(path, values)
+        with pytest.raises(LotusError, match=rf"000000\.npy.*{part}"):
+            evaluate(scannet, saved, tmp_path / "out", {})
+    valid = np.ones((48, 64), bool)
+    valid[:24] = False
+    Depth(np.full((48, 64), 0.5, np.float32), "depth", valid).save(path)
+    with pytest.raises(LotusError, match=r"000000: The prediction marks 1496 of the 3032 pixels .* as invalid"):
+        evaluate(scannet, saved, tmp_path / "out", {})
+
+
 def test_a_prediction_of_another_size_is_named(scannet: DepthBenchmark, tmp_path: Path) -> None:
     class Small(PredictionSource):
         def predict(self, sample: BenchmarkSample, index: int) -> Prediction:

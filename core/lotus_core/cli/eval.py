@@ -70,13 +70,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.dataset not in DATASETS[args.task]:
         raise LotusError(f"--dataset for {args.task} is one of {', '.join(DATASETS[args.task])}, not {args.dataset}.")
-    if args.predictions is not None and args.samples > 1:
-        raise LotusError("--samples needs a model: saved predictions have no uncertainty to score.")
-    if args.predictions is not None and args.mirror:
-        raise LotusError("--mirror needs a model: saved predictions are scored as they are.")
-    if args.area is not None and (args.task, args.dataset) != ("depth", "kitti"):
-        raise LotusError("--area is for KITTI's depth alone: leave it out.")
-    check_prediction(args)
+    _check(args)
     benchmark = _open(args)
     if not args.quiet:
         print(benchmark.report)
@@ -84,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
             print(f"{benchmark.title}: {benchmark.without_truth} more entries of the list have no ground truth")
     source, described = _source(args, benchmark)
     settings = {"task": args.task, "dataset": args.dataset, "data": str(args.data.resolve())}
-    settings |= {"split": str(args.split.resolve()) if args.split else ""}
+    settings["split"] = str((args.split or args.data / benchmark.spec.list_name).resolve())
     settings |= {"frames": len(benchmark), "area": _area(args) if args.dataset == "kitti" else "", **described}
     with progress_bar(args.quiet) as progress:
         result = evaluate(
@@ -105,6 +99,35 @@ def run(args: argparse.Namespace) -> None:
         for note in result.notes:
             print(note)
         print(f"\nper_sample.csv, summary.md, .csv and .json, and pictures are in {args.output}")
+
+
+# Options of a model, and what they are where nobody gave them.
+_OF_A_MODEL = {
+    "samples": 1,
+    "mirror": False,
+    "res": None,
+    "seed": 0,
+    "device": "auto",
+    "dtype": "auto",
+    "reference": False,
+    "offload": False,
+    "vae": None,
+    "text_encoder": None,
+}
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise LotusError for options that would be without effect."""
+    given = [f"--{name.replace('_', '-')}" for name, usual in _OF_A_MODEL.items() if getattr(args, name) != usual]
+    if args.predictions is not None and given:
+        raise LotusError(f"{given[0]} needs a model, and saved predictions are scored as they are: leave it out.")
+    if args.area is not None and (args.task, args.dataset) != ("depth", "kitti"):
+        raise LotusError("--area is for KITTI's depth alone: leave it out.")
+    if args.space is not None and args.task != "depth":
+        raise LotusError("--space is for depth alone: leave it out.")
+    if args.convention is not None and (args.task != "normal" or args.predictions is None):
+        raise LotusError("--convention is for saved normals, with --predictions: leave it out.")
+    check_prediction(args)
 
 
 def _open(args: argparse.Namespace) -> DepthBenchmark | NormalBenchmark:
@@ -160,7 +183,8 @@ def _source(
         "seed": args.seed,
         "samples": args.samples,
     }
-    described |= {"dtype": args.dtype, "reference": args.reference}
+    dtype = str(model.prompt_embeds.dtype).removeprefix("torch.")  # what "auto" stands for is the device's choice
+    described |= {"dtype": dtype, "reference": args.reference}
     options = {"resolution": resolution, "seed": args.seed, "reference": args.reference, "mirror": args.mirror}
     described["mirror"] = args.mirror or None  # None counts as not recorded, as in runs from before the option
     return ModelPredictions(LotusPredictor(model), args.samples, **options), described

@@ -66,6 +66,7 @@ class Hypersim(Dataset[Sample]):
             images = _frames_in_folder(root)
         self.size = (height, width)
         self.frames, self.report = keep_complete("Hypersim", [_files_of_frame(image) for image in images], strict)
+        self.report.warn()
 
     def __len__(self) -> int:
         return len(self.frames)

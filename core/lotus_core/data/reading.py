@@ -33,11 +33,18 @@ class FrameReport:
             sentence += f", {self.left_out} left out because files are missing: {named}{more}"
         return sentence
 
+    def warn(self) -> None:
+        """Log it where frames are left out."""
+        if self.left_out:
+            log.warning("%s.", self)
+
 
 def keep_complete(
-    name: str, frames: Sequence[tuple[Path, ...]], strict: bool
+    name: str, frames: Sequence[tuple[Path, ...]], strict: bool, page: str = "docs/datasets.md", way: str = ""
 ) -> tuple[list[tuple[Path, ...]], FrameReport]:
-    """The frames (tuples of paths) whose files all exist, and the report on the rest, which is logged as a warning too.
+    """The frames (tuples of paths) whose files all exist, and the report on the rest.
+
+    page: of the documentation, which has the layout. way: how to allow missing files, for the error.
 
     Raises:
         LotusError: no frame is complete; or, with `strict`, any is not.
@@ -50,11 +57,9 @@ def keep_complete(
             complete.append(frame)
     report = FrameReport(name, len(complete), len(frames) - len(complete), tuple(missing))
     if not complete:
-        raise LotusError(f"{report}: there is nothing to read; check the folder against docs/datasets.md.")
-    if report.left_out:
-        if strict:
-            raise LotusError(f"{report}; download them, or allow missing files.")
-        log.warning("%s.", report)
+        raise LotusError(f"{report}: there is nothing to read; check the folder against {page}.")
+    if report.left_out and strict:
+        raise LotusError(f"{report}; download them, or allow missing files{way}.")
     return complete, report
 
 
@@ -65,7 +70,7 @@ def read_lines(path: Path) -> list[str]:
         LotusError: the file cannot be read, or has no line.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise LotusError(f"Cannot read the list file {path}: {_reason(error)}.") from error
     lines = [line for line in lines if line]

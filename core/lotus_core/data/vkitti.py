@@ -67,6 +67,7 @@ class VirtualKitti(Dataset[Sample]):
         self.size = (height, width)
         self.far_plane = far_plane
         self.frames, self.report = keep_complete("Virtual KITTI 2", sorted(pairs), strict)
+        self.report.warn()
 
     def __len__(self) -> int:
         return len(self.frames)

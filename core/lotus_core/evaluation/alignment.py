@@ -47,7 +47,8 @@ def aligned_depth(
     true_depth: H×W, metres; read inside `mask` only.
     mask:       bool H×W.
     near, far:  the data set's depth range, metres; `far` may be inf.
-    max_resolution: fit on a nearest-neighbour grid no larger than this on either edge (the protocol's 1024 for ETH3D).
+    max_resolution: fit on fewer columns, taken as nearest neighbours by what would bring the longest edge down to this
+        (1024 for ETH3D); on all rows, because the authors' code thins columns only.
 
     In disparity, pixels predicted 0 or below do not take part in the fit, unless there is nothing else: they are the
     clipped far end of the range, and the protocol leaves them out.
@@ -84,8 +85,8 @@ def align_in_space(
         truth = np.divide(1.0, truth, out=np.zeros(truth.shape), where=mask)
         positive = mask & (pred_map > 0)
         fit = positive if positive.any() else mask
-    grid = np.ix_(*_fit_grid(pred_map.shape, max_resolution))
-    scale, shift = align_affine(pred_map[grid], truth[grid], fit[grid])
+    columns = _fit_columns(pred_map.shape, max_resolution)
+    scale, shift = align_affine(pred_map[:, columns], truth[:, columns], fit[:, columns])
     return pred_map.astype(np.float64) * scale + shift, truth
 
 
@@ -112,9 +113,8 @@ def masked(prediction: NDArray, truth: NDArray, mask: NDArray) -> tuple[NDArray[
     return predicted, true
 
 
-def _fit_grid(shape: tuple[int, ...], max_resolution: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _fit_columns(shape: tuple[int, ...], max_resolution: int | None) -> NDArray[np.intp]:
     height, width = shape
     factor = 1.0 if max_resolution is None else min(1.0, max_resolution / height, max_resolution / width)
-    rows = np.floor(np.arange(int(height * factor)) / factor).astype(np.intp)
     columns = np.floor(np.arange(int(width * factor)) / factor).astype(np.intp)
-    return np.minimum(rows, height - 1), np.minimum(columns, width - 1)
+    return np.minimum(columns, width - 1)

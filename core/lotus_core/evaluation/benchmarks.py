@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +37,11 @@ def read_entries(root: Path, split: Path | None, list_name: str, columns: int) -
     root:  folder of the benchmark. split: the list file; None takes `list_name` inside `root`.
 
     Raises:
-        LotusError: the folder or the list is missing, or a line has fewer than `columns` entries.
+        LotusError: the folder or the list is missing, or a line has fewer than `columns` entries or leads elsewhere.
     """
     if not root.is_dir():
-        hint = f"unpack the archive: tar xf {root}" if root.is_file() else "check --data"
+        folder = root.with_suffix("")  # the published archives hold no folder at the top
+        hint = f"unpack it: mkdir {folder} && tar xf {root} -C {folder}" if root.is_file() else "check --data"
         raise LotusError(f"There is no folder {root}: {hint}.")
     path = split or root / list_name
     if not path.is_file():
@@ -49,12 +50,28 @@ def read_entries(root: Path, split: Path | None, list_name: str, columns: int) -
     for number, entry in enumerate(entries, 1):
         if len(entry) < columns:
             raise LotusError(f"Line {number} of {path} has {len(entry)} entries, but {columns} are needed.")
+        for part in entry[:columns]:
+            if PurePosixPath(part).is_absolute() or ".." in PurePosixPath(part).parts or Path(part).is_absolute():
+                raise LotusError(f"Line {number} of {path} leads out of {root} ({part}): name files below it.")
     return entries
 
 
 def name_in(root: Path, image: Path) -> str:
     """The name of a picture: its path below `root` without suffix."""
     return image.relative_to(root).with_suffix("").as_posix()
+
+
+def check_names(title: str, root: Path, frames: Sequence[tuple[Path, ...]]) -> None:
+    """Raise LotusError where two frames would have one name, of which only one could be scored."""
+    seen: dict[str, Path] = {}
+    for image, *_ in frames:
+        name = name_in(root, image)
+        if name in seen:
+            raise LotusError(
+                f"Two entries of {title}'s split list would both be called {name} ({seen[name].name} and {image.name}):"
+                " remove one of them."
+            )
+        seen[name] = image
 
 
 def frames_fingerprint(root: Path, frames: Sequence[tuple[Path, ...]]) -> str:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..data.reading import keep_complete, read_rgb, read_uint16
 from ..errors import LotusError
-from .benchmarks import BenchmarkSample, name_in, read_entries
+from ..maps.storage import load_npy
+from .benchmarks import BenchmarkSample, check_names, name_in, read_entries
 
 Area = Literal["eigen", "garg"]
 
@@ -85,7 +86,10 @@ class DepthBenchmark:
         with_truth = [entry for entry in entries if entry[1] != "None"]  # KITTI: 45 of 697 have no improved depth
         self.without_truth = len(entries) - len(with_truth)
         files = [tuple(root / part for part in entry[: self.spec.columns]) for entry in with_truth]
-        self.frames, self.report = keep_complete(self.title, files, strict=not allow_missing)
+        self.frames, self.report = keep_complete(
+            self.title, files, not allow_missing, "docs/evaluation.md", " (--allow-missing)"
+        )
+        check_names(self.title, root, self.frames)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -145,10 +149,7 @@ def _read_png(steps_per_metre: float) -> Callable[[Path, tuple[int, ...]], NDArr
 
 
 def _read_npy(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise LotusError(f"Cannot read {path}: {error}.") from error
+    values = load_npy(path)
     if values.shape not in (shape, (*shape, 1)):
         raise LotusError(f"{path} holds an array of shape {values.shape}, but {shape} is expected.")
     return values.reshape(shape).astype(np.float32)

@@ -10,7 +10,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import LotusError
 from ..files import atomic_path, claim
+from .metrics import DEPTH_METRICS
 from .scoring import Score
 
 
@@ -40,12 +44,17 @@ class Journal:
         self.folder = folder
         self.columns = ("name", *metrics, "pixels", "seconds", "fingerprint")
         self._figures = self.columns[1:-1]
+        self._needs_arrays = not set(metrics) <= set(DEPTH_METRICS)
         self._table = folder / "per_sample.csv"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LotusError(f"Cannot write into {folder}: {error.strerror}; choose another folder with -o.") from error
         way_out = "choose another folder with -o"
+        if self._table.is_file() and not (folder / "run.json").is_file():
+            raise LotusError(
+                f"{self._table} holds the figures of a run whose run.json is gone: {way_out}, or delete it."
+            )
         claim(folder / "run.json", settings, f"{folder} holds a run", way_out, folder)
         self.rows: dict[str, dict[str, float]] = {}
         self.fingerprints: dict[str, str] = {}
@@ -85,21 +94,33 @@ class Journal:
         return self.folder / "arrays" / f"{name}.npz"
 
     def _read(self) -> None:
-        """Take up the recorded samples; a line that a kill cut off is dropped from the file."""
-        text = self._table.read_text(encoding="utf-8") if self._table.is_file() else ""
-        whole = text[: text.rfind("\n") + 1]
-        lines = list(csv.reader(io.StringIO(whole)))
-        if whole != text or not lines:
+        """Take up the recorded samples; those whose line or arrays are cut off or damaged are to be scored again."""
+        stored = self._table.read_bytes() if self._table.is_file() else b""
+        whole = stored[: stored.rfind(b"\n") + 1]
+        lines = list(csv.reader(io.StringIO(whole.decode("utf-8-sig", errors="replace"))))
+        if whole != stored or not lines:
             with atomic_path(self._table) as temporary:
-                temporary.write_text(whole or self._line(self.columns), encoding="utf-8")
+                temporary.write_bytes(whole or self._line(self.columns).encode())
         if lines and tuple(lines[0]) != self.columns:
             raise LotusError(
                 f"{self._table} has other columns than this version writes: choose another folder with -o."
             )
         for line in lines[1:]:
-            if len(line) == len(self.columns):
-                name, *figures, self.fingerprints[line[0]] = line
-                self.rows[name] = dict(zip(self._figures, map(float, figures), strict=True))
+            with suppress(ValueError):  # too few cells, or no number in one
+                name, *figures, fingerprint = line
+                row = dict(zip(self._figures, map(float, figures), strict=True))
+                if self._has_arrays(name):
+                    self.rows[name], self.fingerprints[name] = row, fingerprint
+
+    def _has_arrays(self, name: str) -> bool:
+        """Whether those that belong to a line can be read; depth without uncertainty has none."""
+        if not self._needs_arrays:
+            return True
+        try:
+            with np.load(self._arrays_path(name)) as arrays:
+                return all(arrays[key].ndim == 1 for key in arrays.files) and bool(arrays.files)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            return False
 
     def _row(self, name: str) -> str:
         figures = (repr(self.rows[name][column]) for column in self._figures)

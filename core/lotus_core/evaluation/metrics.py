@@ -117,7 +117,10 @@ class Sparsification:
         return float(np.sum((gap[1:] + gap[:-1]) / 2 * np.diff(self.removed)))  # trapezoids
 
 
-def sparsification(error: NDArray, uncertainty: NDArray, steps: int = 100) -> Sparsification:
+SPARSIFICATION_STEPS = 100
+
+
+def sparsification(error: NDArray, uncertainty: NDArray, steps: int = SPARSIFICATION_STEPS) -> Sparsification:
     """Sparsification curves (Ilg et al. 2018) of error (≥ 0) and uncertainty, arrays of one size.
 
     Pixels of equal uncertainty are removed as if in random order (each counts with their mean error), so the curve does

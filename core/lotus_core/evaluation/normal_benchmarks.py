@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..data.reading import keep_complete, read_rgb
 from ..errors import LotusError
 from ..maps.storage import read_map
-from .benchmarks import BenchmarkSample, name_in, read_entries
+from .benchmarks import BenchmarkSample, check_names, name_in, read_entries
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,10 @@ class NormalBenchmark:
             if not image.stem.endswith("_img"):
                 raise LotusError(f"The split list of {self.title} names {line}, but its pictures are called *_img.*.")
             files.append((image, image.with_name(image.stem.removesuffix("_img") + "_normal" + self.spec.suffix)))
-        self.frames, self.report = keep_complete(self.title, files, strict=not allow_missing)
+        self.frames, self.report = keep_complete(
+            self.title, files, not allow_missing, "docs/evaluation.md", " (--allow-missing)"
+        )
+        check_names(self.title, root, self.frames)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -108,9 +111,11 @@ def _read_oasis(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
         rows = slice(int(stored["min_y"]), int(stored["max_y"]) + 1)
         columns = slice(int(stored["min_x"]), int(stored["max_x"]) + 1)
         normals = np.zeros((*shape, 3), dtype=np.float32)
+        if box.shape != normals[rows, columns].shape:  # numpy would spread a smaller one over the whole box
+            raise ValueError(f"its normals are {box.shape}, its box is {normals[rows, columns].shape}")
         normals[rows, columns] = box
-    except LotusError:
-        raise
+    except LotusError as error:
+        raise LotusError(f"{path}: {error}") from error
     except Exception as error:  # a damaged pickle raises anything
         raise LotusError(f"Cannot read the normals {path}: {str(error) or type(error).__name__}.") from error
     return normals * np.array([-1, -1, 1], dtype=np.float32)

@@ -87,9 +87,14 @@ class SavedPredictions(PredictionSource):
     def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
         """The stored map of the picture."""
         path = self._file(sample.name)
-        if self._task == "depth":
-            return Prediction(Depth.load(path, self._space))
-        return Prediction(Normals.load(path, self._convention))
+        try:
+            if self._task == "depth":
+                return Prediction(Depth.load(path, self._space))
+            return Prediction(Normals.load(path, self._convention))
+        except LotusError as error:
+            if str(path) in str(error):
+                raise
+            raise LotusError(f"{path}: {error}") from error
 
     def fingerprint(self, name: str) -> str:
         """Of the file's bytes, and of the words beside it that say what they mean."""

@@ -18,6 +18,7 @@ from .metrics import (
     DEPTH_METRICS,
     NORMAL_METRICS,
     NORMAL_THRESHOLDS,
+    SPARSIFICATION_STEPS,
     angular_error,
     depth_metrics,
     sparsification,
@@ -26,6 +27,7 @@ from .metrics import (
 )
 
 UNCERTAINTY_METRICS = ("spearman", "ause", "ause_gradient")
+_CURVES = ("by_uncertainty", "oracle", "by_gradient")
 ANGLE_STEP = 0.01  # degrees; the pooled median is exact to half of it
 _ANGLE_BINS = round(180 / ANGLE_STEP) + 1
 
@@ -49,9 +51,9 @@ def score_depth(prediction: Depth, sample: BenchmarkSample, spec: DepthSpec, std
     std: H×W, the prediction's uncertainty; scored against the absolute error in the prediction's own space.
 
     Raises:
-        LotusError: sizes differ, or nothing can be scored.
+        LotusError: sizes differ, the prediction has no depth at a pixel to be scored, or nothing can be scored.
     """
-    _check_size(prediction.values, sample)
+    _check(prediction, sample)
     depth = aligned_depth(
         prediction.values,
         prediction.space,
@@ -75,7 +77,7 @@ def score_depth(prediction: Depth, sample: BenchmarkSample, spec: DepthSpec, std
 
 def score_normals(prediction: Normals, sample: BenchmarkSample, std: NDArray | None = None) -> Score:
     """Angular error of normals; std: H×W degrees, scored against it. Raises LotusError as `score_depth`."""
-    _check_size(prediction.values, sample)
+    _check(prediction, sample)
     degrees = angular_error(prediction.to("lotus").values, sample.truth, sample.mask)
     metrics = {**summarise_angles(degrees), "pixels": degrees.size}
     arrays = {"angles": np.bincount((degrees / ANGLE_STEP).astype(np.int64), minlength=_ANGLE_BINS).astype(np.uint32)}
@@ -125,10 +127,12 @@ def _score_uncertainty(
 ) -> tuple[dict[str, float], dict[str, NDArray]]:
     """Figures and curves of the model's uncertainty, and of the picture's gradient as if it were one (the baseline)."""
     uncertainty, gradient = std[sample.mask], picture_gradient(sample.image)[sample.mask]
+    if error.size < 2:  # nothing to rank
+        level = np.ones(SPARSIFICATION_STEPS)
+        return dict.fromkeys(UNCERTAINTY_METRICS, float("nan")), dict.fromkeys(_CURVES, level)
     own, baseline = sparsification(error, uncertainty), sparsification(error, gradient)
     figures = {"spearman": spearman(error, uncertainty), "ause": own.ause, "ause_gradient": baseline.ause}
-    curves = {"by_uncertainty": own.by_uncertainty, "oracle": own.oracle, "by_gradient": baseline.by_uncertainty}
-    return figures, curves
+    return figures, dict(zip(_CURVES, (own.by_uncertainty, own.oracle, baseline.by_uncertainty), strict=True))
 
 
 def picture_gradient(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -137,9 +141,15 @@ def picture_gradient(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.hypot(sobel(grey, axis=0), sobel(grey, axis=1))
 
 
-def _check_size(values: NDArray, sample: BenchmarkSample) -> None:
-    if values.shape[:2] != sample.mask.shape:
+def _check(prediction: Depth | Normals, sample: BenchmarkSample) -> None:
+    if prediction.values.shape[:2] != sample.mask.shape:
         raise LotusError(
-            f"The prediction is {values.shape[:2]}, but the picture that is scored is {sample.mask.shape}: "
-            "predict it at that size."
+            f"The prediction is {prediction.values.shape[:2]}, but the picture that is scored is {sample.mask.shape}: "
+            "predict exactly that picture (of KITTI, the crop)."
+        )
+    unknown = np.count_nonzero(sample.mask & ~prediction.mask) if isinstance(prediction, Depth) else 0
+    if unknown:
+        raise LotusError(
+            f"The prediction marks {unknown} of the {np.count_nonzero(sample.mask)} pixels to be scored as invalid:"
+            " every one needs a value."
         )

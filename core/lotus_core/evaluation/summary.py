@@ -63,6 +63,9 @@ def summarised(
     notes = []
     if samples != paper.samples:
         notes.append(f"Samples scored: {samples} here, {paper.samples} in the paper.")
+    left_out = benchmark.report.left_out
+    if left_out:
+        notes.append(f"Entries of the list left out because files are missing: {left_out}; summary.json names them.")
     if isinstance(benchmark, DepthBenchmark) and benchmark.name == "kitti" and benchmark.area != "eigen":
         notes.append("Garg's area is scored here; the authors' code scores Eigen's: --area eigen.")
     if settings.get("samples", 1) > 1:

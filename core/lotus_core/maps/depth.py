@@ -120,7 +120,8 @@ class Depth:
         said = stored.words.get("space")
         if said is None and space is None:
             raise LotusError(
-                f"{path} does not say whether 1 is near or far; give space='disparity' (near) or 'depth' (far)."
+                f"{path} does not say whether 1 is near or far; give space='disparity' (near) or 'depth' (far), in a"
+                " shell --space."
             )
         if said is not None and space is not None and said != space:
             raise LotusError(f"{path} holds {said}, not {space}; leave out the space.")

@@ -109,7 +109,9 @@ class Normals:
         said = stored.words.get("convention")
         if said is None and convention is None:
             choices = ", ".join(get_args(Convention))
-            raise LotusError(f"{path} does not say how its normals point; give the convention ({choices}).")
+            raise LotusError(
+                f"{path} does not say how its normals point; give the convention ({choices}), in a shell --convention."
+            )
         if said is not None and convention is not None and said != convention:
             raise LotusError(f"{path} holds {said} normals, not {convention}; leave out the convention.")
         if stored.values.ndim != 3 or stored.values.shape[2] != 3:

@@ -13,6 +13,7 @@ import base64
 import binascii
 import json
 import os
+import tokenize
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,16 +128,30 @@ def _read_exr(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     for name in ("Y", "Z", "V", "R"):
         if name in planes:
             return planes[name], words
+    if not picture.channels:
+        raise LotusError(f"{path} holds no complete channel, so it is cut off or damaged; save it again.")
     found = ", ".join(planes) or "none"
     raise LotusError(f"{path} has no channel Y, Z or R, G, B (it has: {found}); export one of those.")
 
 
-def _read_npy(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+def load_npy(path: Path) -> np.ndarray:
+    """The array of numbers in an NPY file, in its own dtype. Raises LotusError where it is anything else."""
     try:
-        values = np.load(path, allow_pickle=False)
-        words = json.loads(words_path(path).read_text(encoding="utf-8")) if words_path(path).is_file() else {}
-    except (OSError, ValueError, EOFError) as error:
+        with open(path, "rb") as file:
+            values = np.lib.format.read_array(file, allow_pickle=False)  # np.load would open archives too
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError) as error:
         raise LotusError(f"{path} is not a readable NPY file of numbers; save it again or choose another.") from error
-    if values.dtype.kind not in "fiu" or not isinstance(words, dict):
+    if values.dtype.kind not in "fiub":
         raise LotusError(f"{path} does not hold numbers ({values.dtype}); save float32 values.")
+    return values
+
+
+def _read_npy(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    values = load_npy(path)
+    try:
+        words = json.loads(words_path(path).read_text(encoding="utf-8")) if words_path(path).is_file() else {}
+        if not isinstance(words, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise LotusError(f"{words_path(path)} is damaged: save the map again, or delete that file.") from error
     return values.astype(np.float32), {str(key): str(value) for key, value in words.items()}
