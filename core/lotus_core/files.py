@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -50,6 +51,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise LotusError(
                 f"Cannot write {target}: it is write-protected or in use; close what uses it or choose another name."
             ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise LotusError(f"Cannot write {target}: the name is too long; shorten that of the photo.") from error
         reason = error.strerror or ("the disk is full" if "requested and" in str(error) else str(error))
         raise LotusError(f"Cannot write {target}: {reason}; free some space or choose another place.") from error
     finally:

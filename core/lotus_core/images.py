@@ -104,6 +104,8 @@ def _load_pillow(
     if isinstance(source, Image.Image):
         return _from_pil(source, "image", "The image", background)
     path = Path(source)
+    if path.is_fifo():
+        raise LotusError(f"{path} is a pipe, which cannot be read twice: save the image as a file first.")
     try:
         with path.open("rb") as file:
             start = file.read(16)

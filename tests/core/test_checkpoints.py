@@ -295,5 +295,5 @@ def test_device_and_precision_that_do_not_exist_are_refused(saved: Path) -> None
     with pytest.raises(lotus.LotusError, match="no device 'quantum'"):
         lotus.load_model(saved, device="quantum")
     assert "no precision 'fp12'" in refusal(saved, dtype="fp12")
-    assert "(depth as disparity, not normal): leave task and space out" in refusal(saved, task="normal")
+    assert "(depth as disparity, not normal): leave the task out (in a shell --task)" in refusal(saved, task="normal")
     assert lotus.load_model(saved, device="cpu", task="depth", space="disparity").info.space == "disparity"

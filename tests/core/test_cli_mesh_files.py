@@ -74,7 +74,7 @@ def test_an_input_that_would_be_overwritten_is_refused(
     assert main(["mesh", str(tmp_path / photo), "-o", str(other_way_to_say_it), *options]) == 2
     said = capfd.readouterr().err
     assert photo in said
-    assert "one of the inputs; choose another name" in said
+    assert "one of the inputs; choose another place" in said
     assert said.count("\n") == 1
     assert (tmp_path / photo).read_bytes() == content
     assert {path.name for path in tmp_path.iterdir()} == {photo, "b"}

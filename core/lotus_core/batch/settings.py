@@ -69,5 +69,7 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """What a destination must agree on to be resumed: all but where the network runs."""
         table = {name: value for name, value in self.to_json().items() if name not in ("device", "offload")}
+        if not self.models and self.maps == ("depth",):
+            table["maps"] = []  # what the models predict, which without any named is depth
         table["mirror"] = self.mirror or None  # None counts as not recorded, as in batches from before the option
         return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ from .timing import CLOCK, Timing
 
 BT601, BT709 = 5, 1  # FFmpeg's numbers of colour matrices (AVColorSpace)
 _UNSPECIFIED = 2
+_STATE_LENGTH = (
+    "mov",
+    "matroska",
+    "avi",
+)  # FFmpeg's names of containers that do, and are not cut at will as streams are
+_SLACK_FRAMES = 2  # what a file may lack of the time it promises
 _HD_HEIGHT = 720  # from here on a video that does not say its colour matrix is taken to be BT.709, as players do
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _WITHOUT, _WITH_ALPHA = ("rgb24", "rgb48le"), ("rgba", "rgba64le")  # up to 8 bits, more
@@ -79,7 +86,7 @@ def probe(path: Path) -> VideoFacts:
     """What a video's header says. Raises LotusError."""
     with open_container(path) as container:
         stream = container.streams.video[0]
-        return VideoFacts(int(stream.frames or 0), Fraction(stream.average_rate or stream.guessed_rate or 24))
+        return VideoFacts(int(stream.frames or 0), _rate(stream))
 
 
 @dataclass(frozen=True)
@@ -97,15 +104,50 @@ def read_frames(path: Path) -> Iterator[VideoFrame]:
     with open_container(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        number = 0
+        number, end, cut = 0, Fraction(0), False
         try:
-            for frame in container.decode(stream):
-                number += 1
-                yield VideoFrame(_pixels(frame), None if frame.pts is None else frame.pts * frame.time_base)
+            for packet in container.demux(stream):
+                if packet.size:
+                    end, cut = max(end, _end(packet)), packet.is_corrupt
+                for frame in packet.decode():
+                    number += 1
+                    yield VideoFrame(_pixels(frame), None if frame.pts is None else frame.pts * frame.time_base)
         except (av.FFmpegError, ValueError) as error:
             raise LotusError(f"{path} is damaged after frame {number} ({error}): export or copy it again.") from None
         if number == 0:
             raise LotusError(f"{path} holds no frames: export or copy it again.")
+        if container.format.name.startswith(_STATE_LENGTH):
+            promised = _promised_end(container, stream)
+            if cut or (promised is not None and end + _SLACK_FRAMES / _rate(stream) < promised):
+                rest = "" if promised is None else f", of {float(promised):.4g} seconds"
+                raise LotusError(f"{path} breaks off after frame {number}{rest}: copy or export it again.")
+
+
+def _rate(stream: Any) -> Fraction:
+    return Fraction(stream.average_rate or stream.guessed_rate or 24)
+
+
+def _end(packet: Any) -> Fraction:
+    """When what a packet holds is over, in seconds."""
+    shown = packet.pts if packet.pts is not None else packet.dts
+    return Fraction(0) if shown is None else Fraction(shown + (packet.duration or 0)) * packet.time_base
+
+
+def _promised_end(container: Any, stream: Any) -> Fraction | None:
+    """When the pictures should be over, in seconds, by what the file says of them; None where it does not.
+
+    FFmpeg ends without a word where a file was cut off. The duration of the container is that of its longest stream.
+    """
+    start = Fraction(stream.start_time or 0) * stream.time_base
+    if stream.duration is not None:
+        return start + Fraction(stream.duration) * stream.time_base
+    stated = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska
+    if stated:
+        hours, minutes, seconds = map(Fraction, stated.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    if container.duration is not None and len(container.streams) == 1:
+        return Fraction(container.duration, 1_000_000)
+    return None
 
 
 def _pixels(frame: Any) -> np.ndarray:

@@ -216,8 +216,9 @@ def _check_told(header: Header, task: str | None, space: str | None) -> None:
     for what, told in (("task", task), ("space", space)):
         if told is not None and told != header.metadata.get(what):
             own = " as ".join(filter(None, map(header.metadata.get, ("task", "space"))))
+            name = header.path.stem if header.path.stem in embedded() else header.path
             raise LotusError(
-                f"{header.path} says itself what it predicts ({own}, not {told}): leave task and space out."
+                f"{name} says itself what it predicts ({own}, not {told}): leave the {what} out (in a shell --{what})."
             )
 
 

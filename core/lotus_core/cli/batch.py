@@ -9,12 +9,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, LotusError
 from .console import complain
-from .options import add_exposure, add_prediction_options, add_quiet, between, check_prediction, whole
+from .options import add_exposure, add_prediction_options, add_quiet, between, check_prediction, place, whole
 from .predict import FORMATS
 from .predictors import DEFAULT_SAMPLES, MAPS
 
@@ -36,7 +35,7 @@ def add(commands: Any) -> None:
         " video. Run the same command again to go on where it was stopped.",
     )
     parser.add_argument("source", metavar="SRC", help="folder, 'glob', shot.####.exr, video or training config")
-    parser.add_argument("destination", type=Path, metavar="DST", help="folder for the results, laid out like SRC")
+    parser.add_argument("destination", type=place, metavar="DST", help="folder for the results, laid out like SRC")
     parser.add_argument(
         "--task",
         choices=(*MAPS, "all", *SHARDS),

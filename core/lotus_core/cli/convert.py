@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .console import progress_bar, silent
-from .options import add_part_options, add_quiet
+from .options import add_part_options, add_quiet, place
 
 
 def add(commands: Any) -> None:
@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
         help="U-Net file, diffusers folder, hub id, name, one of our files, or a pickle (.ckpt .pt .pth .bin)",
     )
     parser.add_argument(
-        "target", metavar="DST", type=Path, help=".safetensors file to write; without that ending, a diffusers folder"
+        "target", metavar="DST", type=place, help=".safetensors file to write; without that ending, a diffusers folder"
     )
     parser.add_argument("--task", choices=("depth", "normal"), help="of a model that does not say it")
     parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..progress import part
 from .console import Stopwatch, progress_bar
-from .options import add_quiet
+from .options import add_quiet, place
 from .outputs import OutputFolder
 from .predict import write_maps, write_record
 from .predictors import DEFAULT_SAMPLES, MAPS, Predictors
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser("demo", help="try everything on a bundled photo")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("lotus-demo"), metavar="DIR", help="default: %(default)s"
+        "-o", "--output", type=place, default=Path("lotus-demo"), metavar="DIR", help="default: %(default)s"
     )
     add_quiet(parser)
     parser.set_defaults(run=run, res=None, seed=0, samples=DEFAULT_SAMPLES, device="auto", dtype="auto", space=None)

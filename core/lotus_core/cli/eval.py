@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from .console import progress_bar, table
-from .options import add_mirror, add_model_options, add_quiet, check_prediction, whole
+from .options import add_mirror, add_model_options, add_quiet, check_prediction, place, whole
 from .predictors import DEFAULT_MODELS, Predictors
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--dataset", required=True, choices=names, help="the benchmark")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its folder, unpacked")
     parser.add_argument("--split", type=Path, metavar="LIST", help="split list (default: the usual name inside --data)")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("-o", "--output", type=place, required=True, metavar="DIR", help="folder for the results")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--model", metavar="M", help="name, file, folder or hub id (default: the embedded one)")
     what.add_argument("--predictions", type=Path, metavar="DIR", help="score saved maps instead of a model")

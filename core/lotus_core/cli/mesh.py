@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
-from .mesh_files import check_inputs_stay, preview_path
+from .mesh_files import preview_path, written_files
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
-from .options import add_exposure, add_prediction_options, add_quiet, check_prediction, whole
+from .options import add_exposure, add_prediction_options, add_quiet, check_prediction, place, whole
 from .outputs import OutputFolder
+from .overwriting import check_inputs_stay
 from .predictors import DEFAULT_MODELS, Predictors
 from .record import choose_camera, photo_pixels, versions
 
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser("mesh", help="a textured mesh of a photo, or of several with known poses")
     parser.add_argument("image", nargs="+", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF, EXR ...")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="scene.glb, .ply or .obj")
+    parser.add_argument("-o", "--output", type=place, required=True, metavar="FILE", help="scene.glb, .ply or .obj")
     parser.add_argument("--preview", action="store_true", help="draw the result too, as <stem>.preview.png")
     parser.add_argument(
         "--model",
@@ -54,12 +54,13 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Predict depth, build the scene, write it with a record of how it was made."""
+    from ..geometry.alignment import check_points
     from ..images import load_image
     from ..plates import common_exposure, is_plate
 
     check_options(args)
     check_prediction(args)
-    check_inputs_stay(args)
+    check_inputs_stay(written_files(args), [*args.image, *filter(None, [args.poses])])
     posed = _poses(args)
     watch = Stopwatch()
     with OutputFolder(args.output.parent) as folder, progress_bar(args.quiet) as progress:
@@ -67,6 +68,9 @@ def run(args: argparse.Namespace) -> None:
         if posed and exposure is None:  # one for all: they share a surface, and its colours
             exposure = common_exposure([path for path in args.image if is_plate(Path(path))])
         images = [load_image(path, exposure=exposure) for path in args.image]
+        if args.known is not None:  # before the prediction, which may take minutes
+            height, width = images[0].rgb.shape[:2]
+            check_points(width, height, args.known[:2], args.known[2:4])
         alone = args.shape == "normals"
         wanted = ["normal"] if alone else None
         predictors = Predictors(args, args.model, wanted, also=extra_maps(args), progress=progress)
@@ -96,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
                 scene.save_maps(staging, args.output.stem, args.maps)
     failed = (scene.record.get("calibration") or {}).get("failed")
     if failed is not None and not args.quiet:
-        print(f"--far auto: {failed} Used {scene.record['far']:g} instead.", file=sys.stderr)
+        complain(f"--far auto: {failed} Used {scene.record['far']:g} instead.")
     if not args.quiet:
         stride = scene.options.stride
         if args.stride is None and stride is not None and stride > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import LotusError
 
@@ -92,6 +93,14 @@ def check_prediction(args: argparse.Namespace) -> None:
         raise LotusError(f"--reference is the arithmetic of the original code, which has no {asked}: leave one out.")
 
 
+def place(text: str) -> Path:
+    """The type of an argument that names where results go: an empty one (a shell variable that is not set) would mean
+    the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; for the current folder say .")
+    return Path(text)
+
+
 def whole(least: int) -> Callable[[str], int]:
     """The type of a whole-number argument that is at least `least`."""
 
@@ -129,7 +138,6 @@ def expand_wildcards(images: list[str]) -> list[str]:
     then is one failure of some. Raises LotusError where the only one matches nothing.
     """
     from glob import glob
-    from pathlib import Path
 
     found: list[str] = []
     for image in images:
@@ -145,8 +153,6 @@ def expand_wildcards(images: list[str]) -> list[str]:
 
 def distinct_stems(images: list[str]) -> None:
     """Raise LotusError where two images would write the same file names."""
-    from pathlib import Path
-
     seen: dict[str, str] = {}
     for image in images:
         stem = Path(image).stem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from ..errors import Cancelled, LotusError
 from ..files import json_text
 from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
-from .options import add_exposure, add_prediction_options, add_quiet, check_prediction, distinct_stems, whole
+from .options import add_exposure, add_prediction_options, add_quiet, check_prediction, distinct_stems, place, whole
 from .outputs import OutputFolder
+from .overwriting import check_inputs_stay, check_record_is_ours
 from .predictors import DEFAULT_SAMPLES, MAPS, RECONSTRUCTION, Predictors
 from .record import choose_camera, versions, with_earlier_maps
 
@@ -32,7 +33,7 @@ def add(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser("predict", help="depth, normal and uncertainty maps of photos")
     parser.add_argument("image", nargs="+", metavar="IMAGE", help="photo: JPEG, PNG, WebP, TIFF, EXR ...")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("-o", "--output", type=place, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--task",
         choices=(*MAPS, "all", RECONSTRUCTION),
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     check_prediction(args)
     distinct_stems(args.image)
     wanted = MAPS if args.task == "all" else [args.task] if args.task in MAPS else None
+    _check_places(args, wanted or (*MAPS, RECONSTRUCTION))
     if args.task == RECONSTRUCTION and (len(args.model) > 1 or args.tile or args.mirror):
         raise LotusError("--task reconstruct takes one --model, no --tile and no --mirror: leave the others out.")
     failures: list[LotusError] = []
@@ -97,6 +99,15 @@ def run(args: argparse.Namespace) -> None:
         raise LotusError(
             f"{len(failures)} of {len(args.image)} images failed; the others were written to {args.output}."
         )
+
+
+def _check_places(args: argparse.Namespace, maps: Sequence[str]) -> None:
+    """Raise LotusError where results would take the place of a photo, or a record that of a file that is none."""
+    stems = [Path(image).stem for image in args.image]
+    names = [name for map_ in maps for name in (f"{map_}.{args.format}", f"{map_}_preview.png")]
+    check_inputs_stay((args.output / f"{stem}_{name}" for stem in stems for name in names), args.image)
+    for stem in stems:
+        check_record_is_ours(args.output / f"{stem}.json")
 
 
 def say(text: str, progress: Progress | None) -> None:

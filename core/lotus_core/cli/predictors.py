@@ -58,6 +58,7 @@ class Predictors:
         progress: Progress | None = None,
     ) -> None:
         check_prediction(args)
+        _check_parts(args, names)
         get = load or partial(load_for_maps, progress=progress)
         self._args = args
         given: dict[str, tuple[str, LotusModel]] = {}
@@ -226,6 +227,19 @@ def load_for_maps(
         if told["task"] is None:
             raise
         return load(**told)
+
+
+def _check_parts(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Raise LotusError where --vae or --text-encoder would be without effect."""
+    from ..checkpoints.registry import embedded
+
+    given = [option for option in ("vae", "text_encoder") if getattr(args, option, None)]
+    if given and not set(names) - set(embedded()):
+        whole = names[0] if names else "the embedded model"
+        raise LotusError(
+            f"--{given[0].replace('_', '-')} completes the U-Net file that --model names, but {whole} is whole: leave"
+            " it out, or name the U-Net."
+        )
 
 
 def check_space(tasks: Collection[str], space: str | None) -> None:

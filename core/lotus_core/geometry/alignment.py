@@ -121,19 +121,24 @@ def metric_scale(
     camera.check_size(z)
     if not (np.isfinite(metres) and metres > 0):
         raise LotusError(f"The known distance is a number of metres above 0; it is {metres}.")
+    check_points(camera.width, camera.height, first, second)
     points = []
     for x, y in (first, second):
-        if not (0 <= x < camera.width and 0 <= y < camera.height):
-            raise LotusError(f"The pixel ({x:g}, {y:g}) lies outside the {camera.width}×{camera.height} picture.")
         distance = float(z[int(y), int(x)])
         if not (np.isfinite(distance) and distance > 0):
             raise LotusError(f"There is no depth at the pixel ({x:g}, {y:g}); choose another.")
         ray = [(x - camera.width / 2) / camera.focal_px, -(y - camera.height / 2) / camera.focal_px, -1]
         points.append(np.array(ray) * distance)
-    length = float(np.linalg.norm(points[0] - points[1]))
-    if length <= 0:
+    return metres / float(np.linalg.norm(points[0] - points[1]))
+
+
+def check_points(width: int, height: int, first: Sequence[float], second: Sequence[float]) -> None:
+    """Raise LotusError where one of two pixels (x, y) lies outside the picture, or both are the same."""
+    for x, y in (first, second):
+        if not (0 <= x < width and 0 <= y < height):
+            raise LotusError(f"The pixel ({x:g}, {y:g}) lies outside the {width}×{height} picture.")
+    if tuple(first) == tuple(second):
         raise LotusError("The two pixels are the same point; choose two that are apart.")
-    return metres / length
 
 
 def _points(
