@@ -128,3 +128,30 @@ def test_a_picture_that_a_result_would_replace_stops_the_batch(picture: str, tmp
         with pytest.raises(lotus.LotusError, match=f"may take the place of {tmp_path / picture}: choose another"):
             find_items(str(source), tmp_path)
         assert len(find_items(str(source), tmp_path / "out")[0]) == 5
+
+
+@pytest.mark.parametrize(
+    ("numbers", "missing"),
+    [
+        ([1001, 1002, 1003], (0, 0)),
+        ([1, 3, 5, 7], (0, 0)),  # on twos
+        ([1, 2, 4], (1, 3)),
+        ([10, 12, 18, 20, 30], (6, 14)),
+    ],
+)
+def test_a_gap_in_a_sequence_is_seen(tmp_path: Path, numbers: list[int], missing: tuple[int, int]) -> None:
+    for number in numbers:
+        (tmp_path / f"shot.{number:04d}.png").touch()
+    (item,), _ = find_items(str(tmp_path), tmp_path / "out")
+    assert item.missing == missing
+
+
+def test_a_gap_in_a_sequence_is_told(
+    checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (1, 2, 4):
+        Image.new("RGB", (64, 48), (9 * number, 90, 0)).save(tmp_path / f"shot.{number:04d}.png")
+    command = ["batch", str(tmp_path), str(tmp_path / "out"), "--model", checkpoints["depth"], "--video", "ffv1"]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert "shot.####.png has a gap: 1 frame missing, from 3 on, and --video leaves no room for it." in told

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -49,6 +51,16 @@ class Item:
     def id(self) -> str:
         """A file name for it (`id_of` its key)."""
         return id_of(self.key)
+
+    @property
+    def missing(self) -> tuple[int, int]:
+        """How many frames a sequence lacks in its midst, and the first of them; (0, 0) for none. Every second or third
+        number, as renders on twos have it, is a whole sequence."""
+        if self.kind != "sequence" or len(self.numbers) < 3:
+            return 0, 0
+        step = math.gcd(*(after - before for before, after in pairwise(self.numbers)))
+        gaps = [(before, after) for before, after in pairwise(self.numbers) if after - before > step]
+        return sum((after - before) // step - 1 for before, after in gaps), gaps[0][0] + step if gaps else 0
 
     def in_shard(self, number: int, count: int) -> bool:
         """Whether it belongs to shard `number` of 1 … `count`: a function of the key alone."""

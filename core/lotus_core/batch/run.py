@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import LotusError
@@ -41,7 +41,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of it. failures: key → reason, also of earlier runs. ignored: files that are no pictures."""
+    """What became of it. failures: key → reason, also of earlier runs. ignored: files that are no pictures.
+    gaps: key of a sequence → how many frames are missing in its midst, and the first of them."""
 
     done: int
     before: int
@@ -49,6 +50,7 @@ class Summary:
     ignored: int
     manifest: Path
     seconds: float
+    gaps: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def run(
@@ -85,6 +87,7 @@ def run(
             ignored,
             manifest,
             time.perf_counter() - start,
+            {item.key: item.missing for item in items if item.missing[0]},
         )
 
 

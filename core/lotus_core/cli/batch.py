@@ -206,6 +206,9 @@ def _report(summary: Summary, args: argparse.Namespace) -> None:
         parts += [f"{summary.ignored} files of other kinds passed over"] if summary.ignored else []
         rate = f"{summary.done / summary.seconds:.2f} a second" if summary.done else "nothing to do"
         print(f"{args.destination}: {', '.join(parts)} ({summary.seconds:.1f} s, {rate}); {summary.manifest.name}")
+        for key, (count, first) in summary.gaps.items():
+            lost = ", and --video leaves no room for it" if args.video else ""
+            complain(f"{key} has a gap: {count} frame{'s' if count > 1 else ''} missing, from {first} on{lost}.")
     if failed:
         for key, reason in list(summary.failures.items())[:NAMED_FAILURES]:
             complain(f"{key}: {reason}")
