@@ -12,6 +12,7 @@ import lotus_core as lotus
 from lotus_core.checkpoints import save_model
 from lotus_core.errors import LotusError
 from lotus_core.training.average import average, main
+from lotus_core.training.base import deepened, is_output, layers_of
 
 DEPTH, NORMAL = "lotus-tiny-depth-g", "lotus-tiny-normal-g"
 
@@ -83,3 +84,22 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(tmp_path: Path, capsy
     assert main([str(out), DEPTH, NORMAL]) == 2
     assert "no mean" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_model_from_before_layers_were_added_lends_its_own_half(tmp_path: Path) -> None:
+    old = lotus.load_model(DEPTH, "cpu", torch.float32)
+    layers = layers_of(old.unet)
+    assert layers is not None
+    deep = lotus.load_model(DEPTH, "cpu", torch.float32)
+    deep.unet = deepened(deep.unet, layers + 1)
+    with torch.no_grad():
+        for weight in deep.unet.parameters():
+            weight += 0.01 * torch.randn_like(weight)
+    save_model(deep, tmp_path / "deep.safetensors", torch.float32)
+    mean = average([DEPTH, str(tmp_path / "deep.safetensors")]).unet.state_dict()
+    before = old.unet.state_dict()
+    for name, weight in deep.unet.state_dict().items():
+        own = before.get(name, 0 * weight if is_output(name) else weight)  # an added layer as learnt, half of it counts
+        expected = (weight + own) / 2
+        assert torch.allclose(mean[name], expected, atol=1e-6), name
+    assert sum(name not in before and is_output(name) for name in mean) == 4 * 3 * 2  # modules, projections, bias

@@ -16,20 +16,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from diffusers import UNet2DConditionModel
 
 from ..checkpoints.load import load_model
 from ..checkpoints.single_file import save_model
 from ..errors import LotusError
 from ..model import LotusModel
+from .base import deepened, is_output, layers_of
 from .derived import origin, run_command
 
 
 def average(models: Sequence[str], shares: Sequence[float] | None = None) -> LotusModel:
     """A model whose U-Net and empty prompt are the mean of those of `models` (names, files or folders), float32.
 
-    shares: one for each model, ≥ 0, of any sum; None: equal ones. The autoencoder, which must be the same in all, and
-    name, space and resolution are the first's. `info.training` has `mean_of`: name, share and record of each part, and
-    no config, steps or hours of its own.
+    shares: one for each model, ≥ 0, of any sum; None: equal ones. A model from before layers were added to another's
+    attention (`transformer_layers`) counts with the added layers as they are there, but without their effect. The
+    autoencoder, which must be the same in all, and name, space and resolution are the first's. `info.training` has
+    `mean_of`: name, share and record of each part, and no config, steps or hours of its own.
 
     Raises LotusError where the models differ in more than the U-Net's numbers, or the shares do not fit.
     """
@@ -41,12 +44,16 @@ def average(models: Sequence[str], shares: Sequence[float] | None = None) -> Lot
     if any(not math.isfinite(share) or share < 0 for share in shares) or sum(shares) <= 0:
         raise LotusError(f"Shares must be ≥ 0 and not all zero, but they are {shares}.")
     parts = [share / sum(shares) for share in shares]
-    first = load_model(models[0], "cpu", torch.float32)
+    loaded = [load_model(name, "cpu", torch.float32) for name in models]
+    deepest = max(loaded, key=lambda model: layers_of(model.unet) or 0)
+    for model in loaded:
+        if (layers_of(model.unet) or 0) < (layers_of(deepest.unet) or 0):
+            model.unet = _as_deep(model.unet, deepest.unet)
+    first = loaded[0]
     total = {name: tensor * parts[0] for name, tensor in first.unet.state_dict().items()}
     prompt = first.prompt_embeds * parts[0]
     record = [{**origin(first, models[0]), "share": parts[0]}]
-    for name, part in zip(models[1:], parts[1:], strict=True):
-        other = load_model(name, "cpu", torch.float32)
+    for name, other, part in zip(models[1:], loaded[1:], parts[1:], strict=True):
         _check_alike(first, other, models[0], name)
         for key, tensor in other.unet.state_dict().items():
             total[key] += part * tensor
@@ -56,6 +63,18 @@ def average(models: Sequence[str], shares: Sequence[float] | None = None) -> Lot
     first.prompt_embeds = prompt
     first.info = replace(first.info, training={"mean_of": record})
     return first
+
+
+def _as_deep(unet: UNet2DConditionModel, deepest: UNet2DConditionModel) -> UNet2DConditionModel:
+    """What computes the same with as many layers as `deepest`: the added ones are as there, but their outputs are 0."""
+    grown = deepened(unet, layers_of(deepest) or 0)
+    theirs, present = deepest.state_dict(), unet.state_dict().keys()
+    values = {
+        name: theirs[name] if name in theirs and name not in present and not is_output(name) else value
+        for name, value in grown.state_dict().items()
+    }
+    grown.load_state_dict(values)
+    return grown
 
 
 def _check_alike(first: LotusModel, other: LotusModel, name: str, other_name: str) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel
-from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
@@ -109,20 +108,27 @@ def deepened(unet: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
         unet.config, transformer_layers_per_block=layers, reverse_transformer_layers_per_block=None
     )
     present, wanted = unet.state_dict(), deep.state_dict()
-    depths = {len(m.transformer_blocks) for m in deep.modules() if isinstance(m, Transformer2DModel)}
-    if present.keys() - wanted.keys() or depths != {layers}:
+    if present.keys() - wanted.keys() or layers_of(deep) != layers:
         raise LotusError(
             f"[model] transformer_layers = {layers} only adds layers: the base's U-Net has more in its attention"
             " modules, or has none of these."
         )
     deep.load_state_dict(present, strict=False)
-    kept = {name for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
-    for name, module in deep.named_modules():
-        if isinstance(module, BasicTransformerBlock) and name not in kept:
-            for projection in (module.attn1.to_out[0], module.attn2.to_out[0], module.ff.net[-1]):
-                nn.init.zeros_(projection.weight)
-                nn.init.zeros_(projection.bias)
+    for name, parameter in deep.named_parameters():
+        if name not in present and is_output(name):
+            nn.init.zeros_(parameter)
     return deep
+
+
+def layers_of(unet: UNet2DConditionModel) -> int | None:
+    """How many transformer layers each attention module has; None where there are none, or they differ."""
+    depths = {len(m.transformer_blocks) for m in unet.modules() if isinstance(m, Transformer2DModel)}
+    return depths.pop() if len(depths) == 1 else None
+
+
+def is_output(name: str) -> bool:
+    """Whether a parameter of a transformer layer belongs to a projection whose result is added to the layer's input."""
+    return name.rsplit(".", 1)[0].endswith((".to_out.0", ".ff.net.2"))
 
 
 def load_autoencoder(path: str) -> Autoencoder:
