@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lotus_core.data.photometric import vary
+from lotus_core.data.photometric import frame, vary
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.errors import LotusError
 from lotus_core.training.config import SourceConfig
@@ -67,3 +67,35 @@ def test_a_source_with_vary_has_other_pictures_of_the_same_geometry() -> None:
 def test_a_seed_that_is_none_is_refused(seed: object) -> None:
     with pytest.raises(LotusError, match="vary is the seed"):
         open_source(SourceConfig("synthetic", args={"count": 2, "vary": seed}))
+
+
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(16, 96), width=st.integers(16, 96))
+def test_a_border_is_plain_and_leaves_the_inside(seed: int, height: int, width: int) -> None:
+    image = torch.from_numpy(np.random.default_rng(1).uniform(-0.9, 0.9, (3, height, width)).astype(np.float32))
+    framed = frame(image, np.random.default_rng(seed))
+    changed = (framed != image).any(0)
+    colours = framed[:, changed]
+    assert changed.float().mean() <= 0.25
+    assert (colours == colours[:1, :1]).all()  # one grey
+    assert not changed[round(0.13 * height) : -round(0.13 * height), round(0.13 * width) : -round(0.13 * width)].any()
+    assert torch.equal(framed, frame(image, np.random.default_rng(seed)))
+
+
+def test_a_share_of_a_source_gets_borders_and_the_geometry_stays() -> None:
+    args = {"count": 40, "height": 32, "width": 48, "kinds": "tabletop"}
+    plain, framed, varied, both = (
+        open_source(SourceConfig("synthetic", args={**args, **more}))
+        for more in ({}, {"frame": 0.5}, {"vary": 2}, {"vary": 2, "frame": 0.5})
+    )
+    differ = 0
+    for index in range(40):
+        before, after = plain[index], framed[index]
+        assert torch.equal(before.depth, after.depth)
+        assert torch.equal(before.valid, after.valid)
+        differ += not torch.equal(before.image, after.image)
+        inside = (slice(None), slice(5, -5), slice(7, -7))
+        assert torch.equal(varied[index].image[inside], both[index].image[inside])
+    assert 10 <= differ <= 30
+    for wrong in (1.5, -0.1, "half", True):
+        with pytest.raises(LotusError, match="frame is the share"):
+            open_source(SourceConfig("synthetic", args={**args, "frame": wrong}))

@@ -27,15 +27,20 @@ _CLASSES = {
 }
 
 
+_VARIATIONS = ("vary", "frame")
+
+
 def open_source(config: SourceConfig) -> SampleSource:
     """The data set of one [[data.sources]] table. Raises LotusError for arguments it does not have."""
     module, name = _CLASSES[config.name]
     cls: Callable[..., Any] = getattr(importlib.import_module(f"lotus_core.data.{module}"), name)
     parameters = inspect.signature(cls).parameters
-    arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in config.args.items() if key != "vary"}
+    arguments = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in config.args.items() if key not in _VARIATIONS
+    }
     for key in arguments:
         if key not in parameters:
-            near = difflib.get_close_matches(key, [*parameters, "probability", "path", "vary"], n=1)
+            near = difflib.get_close_matches(key, [*parameters, "probability", "path", *_VARIATIONS], n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(parameters)}."
             raise LotusError(f'The data source "{config.name}" has no argument {key}; {hint}')
     if config.path:
@@ -49,7 +54,10 @@ def open_source(config: SourceConfig) -> SampleSource:
     seed = config.args.get("vary", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise LotusError(f"vary is the seed of a source's variations, a whole number; 0 for none. It is {seed!r}.")
-    return Varied(source, seed) if seed else source
+    frame = config.args.get("frame", 0.0)
+    if not isinstance(frame, (int, float)) or isinstance(frame, bool) or not 0 <= frame <= 1:
+        raise LotusError(f"frame is the share of a source's pictures that get a border, 0 to 1. It is {frame!r}.")
+    return Varied(source, seed, frame) if seed or frame else source
 
 
 class SampleItems(Dataset[dict[str, Any]]):
