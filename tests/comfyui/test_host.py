@@ -97,9 +97,13 @@ def test_other_packs_models_stay_and_ours_goes_when_comfyui_unloads(host: Server
     assert {"OtherModel", "LotusModel"} <= found["held"].keys()
     assert found["encodings"] == 1
     host.client.post("/free", {"unload_models": True, "free_memory": True})
-    time.sleep(1)  # the queue's worker does it when it wakes up next
     alone = {"photo": graph["photo"], "memory": probe(after=["photo", 0])}
-    assert memory(host.client.run(alone)) == {"held": {}, "lotus_models": 0, "encodings": 0}
+    for _ in range(20):  # the queue's worker does it when it wakes up next, which a busy machine may put off
+        time.sleep(1)
+        found = memory(host.client.run(alone))
+        if not found["held"]:
+            break
+    assert found == {"held": {}, "lotus_models": 0, "encodings": 0}
     graphs.must_succeed(host.client.run(predicting(host, seed=4)))
 
 
