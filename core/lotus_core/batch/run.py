@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LotusError
@@ -50,7 +50,7 @@ class Summary:
     ignored: int
     manifest: Path
     seconds: float
-    gaps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    gaps: dict[str, tuple[int, int]]
 
 
 def run(
@@ -87,7 +87,7 @@ def run(
             ignored,
             manifest,
             time.perf_counter() - start,
-            {item.key: item.missing for item in items if item.missing[0]},
+            {item.key: gap for item in items if (gap := item.missing)[0]},
         )
 
 

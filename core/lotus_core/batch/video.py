@@ -17,11 +17,8 @@ from .timing import CLOCK, Timing
 
 BT601, BT709 = 5, 1  # FFmpeg's numbers of colour matrices (AVColorSpace)
 _UNSPECIFIED = 2
-_STATE_LENGTH = (
-    "mov",
-    "matroska",
-    "avi",
-)  # FFmpeg's names of containers that do, and are not cut at will as streams are
+# FFmpeg's names of containers that state their length, and are not cut at will as streams are.
+_STATE_LENGTH = ("mov", "matroska", "avi")
 _SLACK_FRAMES = 2  # what a file may lack of the time it promises
 _HD_HEIGHT = 720  # from here on a video that does not say its colour matrix is taken to be BT.709, as players do
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG

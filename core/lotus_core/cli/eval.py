@@ -162,7 +162,8 @@ def _source(
     from ..model_info import RELEASED_RESOLUTION
     from ..predict import LotusPredictor
 
-    model = Predictors(args, [args.model] if args.model else [], [args.task]).models[args.task]
+    predictors = Predictors(args, [args.model] if args.model else [], [args.task])
+    model = predictors.models[args.task]
     if args.samples > 1 and model.variant == "d":
         raise LotusError(
             f"{model.info.name} is Lotus-D, which gives one answer: leave out --samples, or name a Lotus-G."
@@ -183,8 +184,8 @@ def _source(
         "seed": args.seed,
         "samples": args.samples,
     }
-    dtype = str(model.prompt_embeds.dtype).removeprefix("torch.")  # what "auto" stands for is the device's choice
-    described |= {"dtype": dtype, "reference": args.reference}
+    # What --dtype auto stands for is the device's choice.
+    described |= {"dtype": predictors.describe(args.task)["dtype"], "reference": args.reference}
     options = {"resolution": resolution, "seed": args.seed, "reference": args.reference, "mirror": args.mirror}
     described["mirror"] = args.mirror or None  # None counts as not recorded, as in runs from before the option
     return ModelPredictions(LotusPredictor(model), args.samples, **options), described

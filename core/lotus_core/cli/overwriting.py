@@ -1,4 +1,4 @@
-"""Results never take the place of what a command reads, nor of files that are nobody's records."""
+"""Results never take the place of what a command reads, nor of another program's files."""
 
 from __future__ import annotations
 

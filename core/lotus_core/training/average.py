@@ -45,10 +45,11 @@ def average(models: Sequence[str], shares: Sequence[float] | None = None) -> Lot
         raise LotusError(f"Shares must be ≥ 0 and not all zero, but they are {shares}.")
     parts = [share / sum(shares) for share in shares]
     loaded = [load_model(name, "cpu", torch.float32) for name in models]
-    deepest = max(loaded, key=lambda model: layers_of(model.unet) or 0)
-    for model in loaded:
-        if (layers_of(model.unet) or 0) < (layers_of(deepest.unet) or 0):
-            model.unet = _as_deep(model.unet, deepest.unet)
+    layers = [layers_of(model.unet) or 0 for model in loaded]
+    deepest = loaded[layers.index(max(layers))].unet
+    for model, own in zip(loaded, layers, strict=True):
+        if own < max(layers):
+            model.unet = _as_deep(model.unet, deepest, max(layers))
     first = loaded[0]
     total = {name: tensor * parts[0] for name, tensor in first.unet.state_dict().items()}
     prompt = first.prompt_embeds * parts[0]
@@ -65,9 +66,9 @@ def average(models: Sequence[str], shares: Sequence[float] | None = None) -> Lot
     return first
 
 
-def _as_deep(unet: UNet2DConditionModel, deepest: UNet2DConditionModel) -> UNet2DConditionModel:
-    """What computes the same with as many layers as `deepest`: the added ones are as there, but their outputs are 0."""
-    grown = deepened(unet, layers_of(deepest) or 0)
+def _as_deep(unet: UNet2DConditionModel, deepest: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
+    """What computes the same with the `layers` of `deepest`: the added ones are as there, but their outputs are 0."""
+    grown = deepened(unet, layers)
     theirs, present = deepest.state_dict(), unet.state_dict().keys()
     values = {
         name: theirs[name] if name in theirs and name not in present and not is_output(name) else value
