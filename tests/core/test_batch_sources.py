@@ -107,6 +107,27 @@ def test_results_among_the_pictures_are_never_taken_for_pictures(
     assert [item.key for item in find_items(source, Path(destination))[0]] == taken
 
 
+def test_results_of_other_commands_among_the_pictures_are_passed_over(
+    checkpoints: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/a.png", "photos/sub/b.png", "photos/sub/b_depth_map.png", "photos/sub/c.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (48, 32), "red").save(name)
+    Path("photos/sub/c.json").write_text('{"maps": "of another program"}')
+    taken = ["a.png", "sub/b.png", "sub/b_depth_map.png", "sub/c.png"]
+    assert main(["batch", "photos/a.png", "photos", "--model", checkpoints["depth"], "--quiet"]) == 0
+    assert main(["batch", "photos", "photos/earlier", "--model", checkpoints["depth"], "--quiet"]) == 0
+    assert main(["predict", "photos/sub/b.png", "-o", "photos/sub", "--model", checkpoints["depth"], "--quiet"]) == 0
+    assert Path("photos/a_depth.png").is_file()
+    assert Path("photos/sub/b_depth_preview.png").is_file()
+    for source in ("photos", "photos/**/*.png"):
+        assert [item.key for item in find_items(source, Path("elsewhere"))[0]] == taken
+    below = find_items("photos/sub", Path("photos/sub"))[0]
+    assert [item.key for item in below] == ["b.png", "b_depth_map.png", "c.png"]
+    assert [item.key for item in find_items("photos/a_depth.png", Path("elsewhere"))[0]] == ["a_depth.png"]  # named
+
+
 def test_the_glob_of_a_folder_with_results_in_it_resumes(checkpoints: dict[str, str], tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

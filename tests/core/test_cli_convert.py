@@ -115,6 +115,25 @@ def test_the_target_must_be_safetensors(tmp_path: Path, capsys: pytest.CaptureFi
     assert ".safetensors" in capsys.readouterr().err
 
 
+def test_only_an_earlier_file_of_ours_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "copy.safetensors"
+    foreign = {"weight": torch.arange(3.0)}
+    save_file(foreign, target)
+    torch.save(foreign, tmp_path / "model.ckpt")
+    for source in ("lotus-tiny-depth-g", str(tmp_path / "model.ckpt")):
+        before = target.read_bytes()
+        assert main(["convert", source, str(target)]) == 2
+        assert f"{target} is there already and not a file of ours: choose another name" in capsys.readouterr().err
+        assert target.read_bytes() == before
+    target.unlink()
+    for dtype in ("fp32", "fp16"):
+        assert main(["convert", "lotus-tiny-depth-g", str(target), "--dtype", dtype, "--quiet"]) == 0
+    size = target.stat().st_size
+    assert main(["convert", str(target), str(target), "--dtype", "int8"]) == 2
+    assert "copy.safetensors is what is converted: write the result under another name" in capsys.readouterr().err
+    assert target.stat().st_size == size
+
+
 def test_ours_becomes_a_diffusers_folder_and_back_without_a_change(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

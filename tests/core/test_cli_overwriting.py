@@ -48,6 +48,9 @@ def test_an_annotation_beside_the_photo_is_not_replaced(
     message = refused(["predict", str(photo), "-o", str(photo.parent)], capsys)
     assert "photo.json: the file there is no record of Lotus's; choose another place with -o" in message
     assert annotation.read_text() == content
+    annotation = annotation.rename(photo.with_name("coffee.json"))
+    assert "coffee.json: the file there is no record" in refused(["demo", "-o", str(photo.parent)], capsys)
+    assert annotation.read_text() == content
 
 
 @pytest.mark.usefixtures("no_model")

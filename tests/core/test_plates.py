@@ -148,6 +148,21 @@ def test_predict_takes_light_like_the_photo_that_it_makes(
     assert json.loads((tmp_path / "a" / "photo.json").read_text(encoding="utf-8"))["exposure_stops"] is None
 
 
+def test_an_exposure_that_changes_nothing_is_told(
+    photo: str, checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_light(tmp_path / "light.exr", photo, 3)
+    command = ["predict", photo, str(tmp_path / "light.exr"), "-o", str(tmp_path), "--model", checkpoints["depth-d"]]
+    assert main([*command, "--exposure", "2"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "exposure" in line]
+    assert len(told) == 1
+    assert told[0].endswith(f"{photo}: --exposure changed nothing: this is no scene-linear picture (EXR or HDR).")
+    assert (
+        main(["mesh", photo, "-o", str(tmp_path / "a.ply"), "--model", checkpoints["depth-d"], "--exposure", "2"]) == 0
+    )
+    assert "--exposure changed nothing" in capsys.readouterr().err
+
+
 def test_python_takes_light_and_says_its_exposure(photo: str, tmp_path: Path) -> None:
     write_light(tmp_path / "dark.exr", photo, 5)
     image = lotus.load_image(tmp_path / "dark.exr")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ..errors import LotusError
-from ..files import json_or_nothing
+from .own_results import RealPaths, passed_over
 
 Kind = Literal["still", "sequence", "video", "latents", "samples"]
 
@@ -25,7 +24,6 @@ VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mxf", ".m
                     ".m2ts", ".ogv"})  # fmt: skip
 SHORTEST_SEQUENCE = 3  # files `name.0001.exr`, `name.0002.exr`, … in a folder; fewer are stills
 _NUMBERED = re.compile(r"^(?P<name>.+)\.(?P<number>\d{3,})$")  # a stem as renderers and editors write it: shot.1001
-_JOURNALS = ".lotus-batch/journal*.jsonl"  # of `manifest.Record`, in the destination
 _PATTERN = re.compile(r"#+|%0?(\d*)d")
 
 
@@ -83,7 +81,7 @@ def id_of(key: str) -> str:
 def find_items(source: str, destination: Path, sequences: bool = True) -> tuple[list[Item], int]:
     """The items of a folder (with all below it), a glob, a frame pattern (`shot.####.exr`, `shot.%04d.exr`) or a file.
 
-    Returns them ordered by key, and how many files were passed over because of their suffix. What `_passed_over` tells
+    Returns them ordered by key, and how many files were passed over because of their suffix. What `passed_over` tells
     is passed over silently. `sequences`: group numbered files of a folder into sequences.
 
     Raises LotusError where there is nothing to work on, or a result would take the place of one of the pictures.
@@ -111,55 +109,6 @@ def find_items(source: str, destination: Path, sequences: bool = True) -> tuple[
     return items, len(found) - len(known)
 
 
-def _passed_over(root: Path, destination: Path) -> Callable[[Path], bool]:
-    """Tells of a file or folder below `root` whether it is never a source.
-
-    That is what is hidden, all in a destination below `root`, and of any other, as where the results go in among the
-    pictures, what runs into it have written.
-    """
-    real = _Real()
-    here, there = root.resolve(), destination.resolve()
-    whole = there if here in there.parents else None
-    results = {real(there / file) for file in _listed(there)}
-
-    def passed(path: Path) -> bool:
-        if any(part.startswith(".") and part != ".." for part in path.relative_to(root).parts):
-            return True
-        place = real(path)
-        return place in results or (whole is not None and place.is_relative_to(whole))
-
-    return passed
-
-
-class _Real:
-    """Paths without symbolic links on the way to them. Resolving is slow: once for each folder."""
-
-    def __init__(self) -> None:
-        self._folders: dict[Path, Path] = {}
-
-    def __call__(self, path: Path) -> Path:
-        folder = self._folders.get(path.parent)
-        if folder is None:
-            folder = self._folders[path.parent] = path.parent.resolve()
-        return folder / path.name
-
-
-def _listed(destination: Path) -> set[str]:
-    """The files of all runs into `destination` so far, relative to it. The manifest lacks those of a killed run."""
-    from .manifest import MANIFEST
-
-    listed = {MANIFEST}
-    items = json_or_nothing(destination / MANIFEST).get("items")
-    for item in items.values() if isinstance(items, dict) else ():
-        listed.update(item["files"])
-    for journal in destination.glob(_JOURNALS):
-        with open(journal, "rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n"):  # else a run is in the middle of it, or was killed there
-                    listed.update(json.loads(line).get("files", ()))
-    return listed
-
-
 def _check_places(items: list[Item], destination: Path) -> None:
     """Raise LotusError where a picture in `destination` has a name that a result of another one may get."""
     from ..cli.predictors import MAPS
@@ -167,7 +116,7 @@ def _check_places(items: list[Item], destination: Path) -> None:
     result = re.compile(rf"(?P<output>.+)_(?:{'|'.join(MAPS)})(?:_preview|\.\d+)?")
     outputs = {item.output: item.key for item in items}
     outputs |= {f"{i.output}/{PurePosixPath(i.output).name}": i.key for i in items if i.kind != "still"}
-    real, there = _Real(), destination.resolve()
+    real, there = RealPaths(), destination.resolve()
     for item in items:
         for file in map(real, map(Path, item.files)):
             if not file.is_relative_to(there):
@@ -178,7 +127,7 @@ def _check_places(items: list[Item], destination: Path) -> None:
 
 
 def _walk(folder: Path, destination: Path) -> Iterator[Path]:
-    passed = _passed_over(folder, destination)
+    passed = passed_over(folder, destination)
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not passed(Path(place) / name))
         yield from (path for path in (Path(place) / name for name in sorted(files)) if not passed(path))
@@ -192,7 +141,7 @@ def _glob(pattern: Path, destination: Path) -> tuple[Path, list[Path]]:
     matches = sorted(path for path in root.glob(str(Path(*parts[first:]))) if path.is_file())
     if not matches:
         raise LotusError(f"Nothing matches {pattern}: check it, and quote it so that the shell leaves it alone.")
-    passed = _passed_over(root, destination)
+    passed = passed_over(root, destination)
     found = [path for path in matches if not passed(path)]
     if not found:
         raise LotusError(

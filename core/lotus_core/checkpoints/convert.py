@@ -28,7 +28,8 @@ from ..progress import Progress
 from .assemble import quiet_diffusers
 from .configs import SCHEDULER
 from .diffusers_layout import INFO, PROMPT_FILE, WEIGHTS
-from .header import PICKLE_SUFFIXES, name_some
+from .format import is_ours
+from .header import PICKLE_SUFFIXES, name_some, read_header
 from .hub import TEXT, Wanted, download
 from .layouts import PROMPT
 from .load import is_hub_name, load_model
@@ -61,13 +62,17 @@ def convert(
     text_encoder/ and tokenizer/ where `source` or `text_encoder` have them; for Lotus itself, the embedding that it
     holds in any case is enough.
 
-    Raises LotusError where the source cannot be read so, the target cannot be written, reading it back gives other
-    weights, and for any of the options together with a pickle.
+    An earlier file of ours is replaced, no other file or folder is.
+
+    Raises LotusError where the source cannot be read so, the target cannot be written or holds anything else, reading
+    it back gives other weights, and for any of the options together with a pickle.
     """
+    _check_not_read(target, source, vae, text_encoder)
     path = Path(source).expanduser()
     if path.is_file() and path.suffix.lower() in PICKLE_SUFFIXES:
         if target.suffix != ".safetensors":
             raise LotusError(f"The converted file's name must end in .safetensors, but {target.name} does not.")
+        _check_file(target)
         options = {"task": task, "space": space, "dtype": dtype, "vae": vae, "text-encoder": text_encoder, "rest": rest}
         given = [f"--{option}" for option, value in options.items() if value is not None]
         if given:
@@ -90,6 +95,8 @@ def convert(
         if rest is not None:
             raise LotusError("A diffusers folder holds a whole model: leave out --rest, or use a name in .safetensors.")
         _check_folder(target)
+    else:
+        _check_file(target)
     loaded = torch.float32 if dtype == torch.int8 else dtype
     model = load_model(
         source, "cpu", loaded, task=task, space=space, vae=vae, text_encoder=text_encoder, progress=progress
@@ -211,6 +218,23 @@ def _let_go(model: LotusModel) -> None:
     """Drop the weights of `model` and of models that nobody holds: Windows replaces no file that weights lie in."""
     model.to("meta")
     gc.collect()  # models refer to themselves
+
+
+def _check_not_read(target: Path, *read: str | None) -> None:
+    for name in read:
+        path = Path(name).expanduser() if name else None
+        if path is not None and path.exists() and target.exists() and path.samefile(target):
+            raise LotusError(f"{target} is what is converted: write the result under another name.")
+
+
+def _check_file(target: Path) -> None:
+    if target.exists():
+        try:
+            ours = is_ours(read_header(target))
+        except LotusError:  # no safetensors file, or a damaged one
+            ours = False
+        if not ours:
+            raise LotusError(f"{target} is there already and not a file of ours: choose another name, or remove it.")
 
 
 def _check_folder(target: Path) -> None:

@@ -11,6 +11,7 @@ from ..progress import part
 from .console import Stopwatch, progress_bar
 from .options import add_quiet, place
 from .outputs import OutputFolder
+from .overwriting import check_record_is_ours
 from .predict import write_maps, write_record
 from .predictors import DEFAULT_SAMPLES, MAPS, Predictors
 from .record import photo_pixels
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from ..images import load_image
 
     watch = Stopwatch()
+    check_record_is_ours((args.output / PHOTO).with_suffix(".json"))
     with (
         OutputFolder(args.output) as folder,
         as_file(files("lotus_core").joinpath("assets", PHOTO)) as photo,

@@ -12,7 +12,7 @@ from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
 from .mesh_files import preview_path, written_files
 from .mesh_options import CALIBRATED, add_shape_options, check_options, extra_maps, scene_options
-from .options import add_exposure, add_prediction_options, add_quiet, check_prediction, place, whole
+from .options import add_exposure, add_prediction_options, add_quiet, check_prediction, exposure_notes, place, whole
 from .outputs import OutputFolder
 from .overwriting import check_inputs_stay
 from .predictors import DEFAULT_MODELS, Predictors
@@ -107,6 +107,9 @@ def run(args: argparse.Namespace) -> None:
             complain(f"The photo is large: one vertex for {stride} × {stride} pixels (--stride 1: on every pixel).")
         for note in predictors.notes:
             complain(note)
+        for path, image in zip(args.image, images, strict=True):
+            for note in exposure_notes(args, image):
+                complain(f"{path}: {note}")
         print(f"{args.output}: {_summary(args, scene, images)} ({watch})")
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import LotusError
+
+if TYPE_CHECKING:
+    from ..images import LoadedImage
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +57,13 @@ def add_exposure(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> N
         metavar="EV",
         help="stops for scene-linear EXR and HDR; auto (default): log-average at 18 %% grey",
     )
+
+
+def exposure_notes(args: argparse.Namespace, image: LoadedImage) -> list[str]:
+    """A sentence where `--exposure` was given for a picture that it cannot change."""
+    if args.exposure is None or image.exposure is not None:
+        return []
+    return ["--exposure changed nothing: this is no scene-linear picture (EXR or HDR)."]
 
 
 def _stops(text: str) -> float | None:

@@ -13,7 +13,16 @@ from ..errors import Cancelled, LotusError
 from ..files import json_text
 from ..progress import Progress, part
 from .console import Stopwatch, complain, progress_bar
-from .options import add_exposure, add_prediction_options, add_quiet, check_prediction, distinct_stems, place, whole
+from .options import (
+    add_exposure,
+    add_prediction_options,
+    add_quiet,
+    check_prediction,
+    distinct_stems,
+    exposure_notes,
+    place,
+    whole,
+)
 from .outputs import OutputFolder
 from .overwriting import check_inputs_stay, check_record_is_ours
 from .predictors import DEFAULT_SAMPLES, MAPS, RECONSTRUCTION, Predictors
@@ -88,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
                 failures.append(error)
             else:
                 if not args.quiet:
-                    for note in predictors.notes:
+                    for note in (*predictors.notes, *exposure_notes(args, image)):
                         complain(f"{path}: {note}")
                     say(f"{path}: {', '.join(written)} in {args.output} ({watch})", progress)
     if failures and len(args.image) == 1:
