@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -16,10 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from PIL import Image
 
+import lotus_core as lotus
 from lotus_core import Depth, Normals, Uncertainty
+from lotus_core.checkpoints.single_file import save_model
 from lotus_core.cli import main
 from lotus_core.cli.console import progress_bar
 
@@ -76,6 +81,31 @@ def test_info_of_our_file(checkpoints: dict[str, str], capfd: pytest.CaptureFixt
     assert facts["missing"].strip() == "nothing"
     assert "48 pixels" in facts["longest edge"]
     assert "Lotus-D" in told(capfd, "info", checkpoints["depth-d"])["variant"]
+
+
+def test_info_says_in_a_line_how_ours_was_trained_and_all_of_it_on_request(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = told(capfd, "info", "lotus-tiny-depth-d")
+    assert found["made of"].strip() == "lotus-tiny-depth-g.safetensors, without its noise"
+    assert re.fullmatch(r" *[\d,]+ steps of \d+ pictures, \d+\.\d\d hours on 1× cpu .*, seed \d+", found["trained"])
+    assert main(["info", "lotus-tiny-normal-g", "--training"]) == 0
+    record = json.loads(capfd.readouterr().out)
+    assert record["config"]["model"]["task"] == "normal"
+    assert record == lotus.load_model("lotus-tiny-normal-g").info.training
+    mean = tmp_path / "mean.safetensors"
+    depth = lotus.load_model("lotus-tiny-depth-g", "cpu", torch.float32).info.training
+    parts = [{"model": name, "share": share, "training": depth} for name, share in (("a", 0.75), ("b", 0.25))]
+    model = lotus.load_model("lotus-tiny-depth-g", "cpu", torch.float32)
+    model.info = dataclasses.replace(model.info, training={"mean_of": parts})
+    save_model(model, mean)
+    assert told(capfd, "info", str(mean))["made of"].strip() == "the mean of a (75%), b (25%)"
+    folder = tmp_path / "folder"
+    assert main(["convert", "lotus-tiny-normal-g", str(folder), "--quiet"]) == 0
+    assert "steps of" in told(capfd, "info", str(folder))["trained"]
+    bare = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    assert main(["info", str(bare), "--training"]) == 2
+    assert "says nothing of its training" in capfd.readouterr().err
 
 
 def test_info_of_the_official_folder_and_its_bare_unet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.diffusers_layout import PROMPT_FILE, read_part
+from ..checkpoints.diffusers_layout import INFO, PROMPT_FILE, read_part
 from ..checkpoints.format import is_ours, not_ours
 from ..checkpoints.header import Header, read_header
 from ..checkpoints.hub import kept_snapshot
@@ -18,12 +18,11 @@ from ..checkpoints.rest import parts_of
 from ..errors import LotusError
 from ..files import json_or_nothing
 from ..model_info import RELEASED_RESOLUTION, ModelInfo
+from .provenance import Lines, made_of
 
 FOLDER_PARTS = {"unet": "U-Net", "vae": "autoencoder", "text_encoder": "text encoder", "tokenizer": "tokenizer"}
 VARIANTS = {"g": "Lotus-G (generative: draws samples, has uncertainty)", "d": "Lotus-D (discriminative: one answer)"}
 TELL = "pass --task, and --space for depth"
-
-Lines = list[tuple[str, str]]
 
 
 def add(commands: Any) -> None:
@@ -32,25 +31,39 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "checkpoint", metavar="CKPT", help="name of a checkpoint, .safetensors file, diffusers folder or hub id"
     )
+    parser.add_argument(
+        "--training", action="store_true", help="print what it says of its training instead, config and all, as JSON"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print one fact a line."""
-    path = embedded().get(args.checkpoint, Path(args.checkpoint).expanduser())
-    if path.is_dir():
-        lines = _folder(path, place_of(path))
-    elif path.exists():
-        header = read_header(path)
-        lines = _our_file(header) if is_ours(header) else _other_file(header)
-    elif is_hub_name(args.checkpoint):
-        lines = _on_the_hub(hub_id(args.checkpoint))
-    else:
-        matches = near_matches(args.checkpoint)
-        hint = f"did you mean {' or '.join(matches)}? " if matches else ""
-        raise LotusError(f"There is no file, folder or embedded model {args.checkpoint!r}: {hint}see `lotus models`.")
+    """Print one fact a line, or the record."""
+    name = args.checkpoint
+    path = embedded().get(name, Path(name).expanduser())
+    hub = hub_id(name) if not path.exists() and is_hub_name(name) else None
+    lines = _lines(name, path, hub)
+    if args.training:
+        record = _record(kept_snapshot(hub) if hub else path)
+        if not record:
+            raise LotusError(f"{name} says nothing of its training: only checkpoints that Lotus wrote do.")
+        print(json.dumps(record, indent=2))
+        return
     for key, value in lines:
         print(f"{key + ':':<14}{value}")
+
+
+def _lines(name: str, path: Path, hub: str | None) -> Lines:
+    if hub is not None:
+        return _on_the_hub(hub)
+    if path.is_dir():
+        return _folder(path, place_of(path))
+    if path.exists():
+        header = read_header(path)
+        return _our_file(header) if is_ours(header) else _other_file(header)
+    matches = near_matches(name)
+    hint = f"did you mean {' or '.join(matches)}? " if matches else ""
+    raise LotusError(f"There is no file, folder or embedded model {name!r}: {hint}see `lotus models`.")
 
 
 def _our_file(header: Header) -> Lines:
@@ -70,9 +83,18 @@ def _our_file(header: Header) -> Lines:
         *([("empty prompt", f"{'×'.join(map(str, prompt.shape))} numbers, {prompt.dtype}")] if prompt else []),
         ("missing", ", ".join(missing + ([] if prompt else ["empty prompt"])) or "nothing"),
     ]
-    return lines + [
-        (key, value if isinstance(value, str) else json.dumps(value, indent=2)) for key, value in info.training.items()
-    ]
+    return lines + made_of(info.training)
+
+
+def _record(path: Path | None) -> dict[str, Any]:
+    """What a checkpoint says of its training: nothing where it is not on this machine (None), or not ours."""
+    if path is None:
+        return {}
+    if path.is_dir():
+        record = json_or_nothing(path / INFO).get("training")
+        return record if isinstance(record, dict) else {}
+    header = read_header(path)
+    return ModelInfo.from_metadata(header.metadata).training if is_ours(header) else {}
 
 
 def _other_file(header: Header) -> Lines:
@@ -115,7 +137,7 @@ def _folder(folder: Path, place: str) -> Lines:
         except LotusError:
             missing += [] if part in missing else [f"weights of the {FOLDER_PARTS[part]}"]
     texts = [read_header(file) for file in sorted((folder / "text_encoder").glob("*.safetensors"))]
-    stated = json_or_nothing(folder / "lotus.json")
+    stated = json_or_nothing(folder / INFO)
     predicts = (
         [("predicts", _predicts(stated["task"], stated.get("space")))]
         if "task" in stated
@@ -129,6 +151,7 @@ def _folder(folder: Path, place: str) -> Lines:
         *((part, f"{_weights(found)}, {_files(found)}") for part, found in parts.items()),
         *(("text_encoder", f"{text.parameters():,} numbers, {text.path.name}") for text in texts),
         ("missing", ", ".join(missing) or "nothing"),
+        *made_of(_record(folder)),
     ]
 
 
