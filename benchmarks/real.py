@@ -1,4 +1,4 @@
-"""The embedded checkpoints on real photographs with ground truth, against fits to the truth that look at no picture.
+"""The embedded checkpoints on photographs and renders with ground truth, against fits that look at no picture.
 
     python -m benchmarks.real                                        # the stereo photograph that scikit-image ships
     python -m benchmarks.real --depth nyu DIR --depth kitti DIR --normal scannet DIR --report benchmarks/real.md
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     text += normal_table(normal, ModelPredictions(lotus.LotusPredictor(lotus.load_model(a.normal_model)), **options))
     print(text)
     if a.report:
-        head = heading(parser, a, "benchmarks.real", "Embedded checkpoints on real photographs")
+        head = heading(parser, a, "benchmarks.real", "Embedded checkpoints on photographs and renders")
         a.report.write_text(head + text, encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The embedded checkpoints from nothing: scenes, autoencoder, the stages of depth and normals, the fast decoder.
-# Every step resumes where it stopped. Run it in the repository's root with lotus-geometry[train] installed.
+# Every step resumes where it stopped. Run it in the repository's root, after pip install ".[train]" -c constraints.txt.
 set -euo pipefail
 scenes="python -m lotus_core.data.cache"
 first=room,tabletop,street,hills

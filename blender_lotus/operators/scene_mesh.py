@@ -159,7 +159,9 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
         if self.min_faces > 1 and not cells.all():
             cells = grid.drop_islands(cells, self.min_faces)
         if not cells.any():
-            raise LotusError("No surface is left: everything is masked or cut; raise the jump, or cut less.")
+            raise LotusError(
+                "No surface is left: everything is masked or cut; raise the number beside Cut, or cut less."
+            )
         topology = grid.grid_topology(cells)
         uvs = grid.pixel_uvs(topology.pixels, rows, columns, *z.shape)
 

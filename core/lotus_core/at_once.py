@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .arguments import check_whole
 from .memory import samples_at_once
 from .model import Decoder, LotusModel
 
@@ -12,12 +13,14 @@ class AtOnce:
     """Samples at once in one predictor.
 
     Args:
-        most: what its user wants; None for as many as take little more memory than one.
+        most: what its user wants, at least 1 (else LotusError); None for as many as take little more memory than one.
 
     What `halve` left is never exceeded again, whatever the size of the images that follow.
     """
 
     def __init__(self, most: int | None) -> None:
+        if most is not None:
+            check_whole("max_batch", most, 1)
         self._most = most
         self._limit: int | None = None
         self._now = 1

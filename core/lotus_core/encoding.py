@@ -6,13 +6,14 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from PIL import Image
 
+from .arguments import check_choice, check_flag, check_whole
 from .encoded import Encoded, EncodedImage, EncodedPair, EncodedTiles
 from .errors import LotusError
 from .framing import MAX_NETWORK_PIXELS, Frame
@@ -28,7 +29,7 @@ ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor |
 class EncodingOptions:
     """How the network is to see a photo; LotusPredictor tells what each means.
 
-    Raises LotusError for tiles or mirror images together with `reference`.
+    Raises LotusError for values that are none, and tiles or mirror images together with `reference`.
     """
 
     resolution: int | None = None
@@ -38,6 +39,12 @@ class EncodingOptions:
     encoder: Decoder = "exact"
 
     def __post_init__(self) -> None:
+        for name, edge in (("resolution", self.resolution), ("tile", self.tile)):
+            if edge is not None:
+                check_whole(name, edge)
+        check_flag("reference", self.reference)
+        check_flag("mirror", self.mirror)
+        check_choice("encoder", self.encoder, get_args(Decoder))
         if self.reference and (self.tile or self.mirror):
             asked = "tiles" if self.tile else "mirror images"
             raise LotusError(f"The original code knows no {asked}: choose them or its arithmetic (reference).")

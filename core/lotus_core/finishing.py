@@ -41,7 +41,8 @@ def with_mirrored(info: ModelInfo, values: torch.Tensor, mirrored: torch.Tensor)
 
 def depth_map(info: ModelInfo, values: torch.Tensor, valid: np.ndarray | None) -> Depth:
     """Of finished depth 1×H×W; `valid`: bool H×W, None for all of it."""
-    return Depth(values[0].numpy(), cast(Space, info.space), valid)  # ModelInfo lets no depth model be without a space
+    # ModelInfo lets no depth model be without a space.
+    return Depth(values[0].numpy(), cast(Space, info.space), valid, copy=False)
 
 
 def normal_map(info: ModelInfo, values: torch.Tensor, valid: np.ndarray | None) -> Normals:
@@ -49,7 +50,7 @@ def normal_map(info: ModelInfo, values: torch.Tensor, valid: np.ndarray | None) 
     if valid is not None:
         values = values * torch.from_numpy(valid)  # a zero normal is an unknown one
     vectors = values.permute(1, 2, 0).contiguous().numpy()
-    return Normals(vectors, cast(Convention, info.normal_convention))
+    return Normals(vectors, cast(Convention, info.normal_convention), copy=False)
 
 
 def uncertainty_map(

@@ -68,7 +68,7 @@ class Frame:
 
     def resized(self, rgb: np.ndarray) -> torch.Tensor:
         """float32 H×W×3 to 1×3×network_height×network_width, on the CPU; without a copy where that is the same size."""
-        image = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+        image = torch.from_numpy(np.ascontiguousarray(rgb, np.float32)).permute(2, 0, 1)[None]
         size = (self.network_height, self.network_width)
         if image.shape[-2:] == size:
             return image

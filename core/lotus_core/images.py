@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from . import plates
+from .arrays import tensor_to_array
 from .errors import LotusError
 from .exif import focal_35mm
 from .srgb import to_srgb
@@ -67,15 +70,20 @@ def load_image(
         background: RGB in [0, 1] that transparent pixels are composited over.
         exposure: stops for scene-linear files (OpenEXR, Radiance HDR); None: log-average luminance at 18 % grey.
 
-    Of animations and multi-page files the first picture is taken; the EXIF orientation is applied; files and PIL images
-    with an ICC profile of another colour space become sRGB (`to_srgb`). Arrays and tensors are sRGB.
+    Of animations and multi-page files the first picture is taken, of a PIL image the frame that it is at; the EXIF
+    orientation is applied; files and PIL images with an ICC profile of another colour space become sRGB (`to_srgb`).
+    Arrays and tensors are sRGB.
 
     Raises LotusError for what is missing, damaged, no image, or outside MIN_EDGE, MAX_ASPECT, MAX_PIXELS.
     """
-    if isinstance(source, LoadedImage):
-        return source
-    if exposure is not None and not (isinstance(exposure, int | float) and -31 < exposure < 31):
+    if exposure is not None and not (isinstance(exposure, Real) and -31 < float(exposure) < 31):
         raise LotusError(f"An exposure is None for automatic, or stops between -31 and 31, not {exposure!r}.")
+    exposure = None if exposure is None else float(exposure)
+    background = _checked_background(background)
+    if isinstance(source, LoadedImage):
+        if exposure is not None or background != NEUTRAL_GREY:
+            raise LotusError("This image is loaded already: give background and exposure where it is loaded.")
+        return source
     if isinstance(source, str | os.PathLike | Image.Image):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of bombs and broken EXIF; what matters is raised below
@@ -83,8 +91,18 @@ def load_image(
     if isinstance(source, np.ndarray):
         return _from_array(source, background)
     if hasattr(source, "detach"):  # a torch tensor, told without importing torch
-        return _from_array(_channels_last(_tensor_to_array(source)), background)
+        return _from_array(_channels_last(tensor_to_array(source)), background)
     raise LotusError(f"An image is a path, a PIL image, an array or a tensor, not {type(source).__name__}.")
+
+
+def _checked_background(background: Sequence[float]) -> tuple[float, float, float]:
+    try:
+        red, green, blue = map(float, background)
+    except (TypeError, ValueError):
+        raise LotusError(f"A background is three numbers in [0, 1], red, green and blue, not {background!r}.") from None
+    if not all(0 <= value <= 1 for value in (red, green, blue)):
+        raise LotusError(f"A background is three numbers in [0, 1], not {background!r}: divide 8-bit colours by 255.")
+    return red, green, blue
 
 
 def check_size(height: int, width: int, what: str) -> None:
@@ -134,6 +152,7 @@ def _load_pillow(
     except Exception:  # decoders raise anything on hostile files
         raise LotusError(f"{path} is damaged and cannot be read: export or copy it again.") from None
     with image:
+        # A file opens at its first picture, HEIF at the primary one, which need not be the first.
         return _from_pil(image, path.stem, str(path), background)
 
 
@@ -153,7 +172,7 @@ def _register_heif(path: Path) -> None:
         import pillow_heif
     except ImportError:
         raise LotusError(
-            f"{path} is a HEIC image, which needs pillow-heif: pip install 'lotus-geometry[heif]', or save it as JPEG."
+            f"{path} is a HEIC image, which needs pillow-heif: pip install pillow-heif, or save it as JPEG."
         ) from None
     pillow_heif.register_heif_opener()
 
@@ -161,13 +180,13 @@ def _register_heif(path: Path) -> None:
 def _from_pil(image: Image.Image, name: str, what: str, background: tuple[float, float, float]) -> LoadedImage:
     check_size(image.height, image.width, what)
     try:
-        if image.format != "HEIF":  # its opener begins at the primary picture, which need not be the first
-            image.seek(0)
         image.load()
         focal = focal_35mm(image)
         # A copy, so that a host's own image stays as it is.
         image = _upright(image)
         colour = _pixels(image)
+    except LotusError:
+        raise
     except MemoryError:
         raise LotusError(f"{what} does not fit into memory: scale it down.") from None
     except Exception:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error … on damaged data
@@ -189,7 +208,10 @@ def _pixels(image: Image.Image) -> np.ndarray:
     Pillow reads the upper 8 bits.
     """
     if image.mode.startswith("I"):  # 16-bit grey is I;16 in any byte order, or I where Pillow widened it
-        return _scaled(np.asarray(image), 65535)
+        values = np.asarray(image)
+        if image.mode == "I" and image.format is None and values.max() <= 255:
+            raise LotusError("A PIL image of mode I does not say what is white: convert it to L, I;16 or RGB.")
+        return _scaled(values, 65535)
     if image.mode == "F":
         return _scaled(np.asarray(image), 1)
     if image.mode == "La":  # Pillow converts premultiplied grey to straight grey only
@@ -214,17 +236,10 @@ def _from_array(array: np.ndarray, background: tuple[float, float, float]) -> Lo
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise LotusError(f"{what} has the shape {array.shape}, but H×W, H×W×3 or H×W×4 is needed.")
     check_size(array.shape[0], array.shape[1], what)
-    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind not in "fb":
+    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) and array.dtype.kind not in "fb":
         raise LotusError(f"{what} holds {array.dtype}, but bool, uint8, uint16 or floats in [0, 1] are needed.")
     white = int(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else 1
     return _compose(_scaled(array, white), None, "image", what, background)
-
-
-def _tensor_to_array(tensor: Any) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # numpy knows no bfloat16
-    assert isinstance(array, np.ndarray)
-    return array
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray:

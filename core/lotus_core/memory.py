@@ -15,7 +15,9 @@ from diffusers.models.attention import BasicTransformerBlock
 
 from .errors import LotusError
 from .framing import Frame
+from .progress import came_from_callback
 from .strips import STRIP
+from .turns import turn
 
 if TYPE_CHECKING:
     from .model import Decoder, LotusModel
@@ -173,9 +175,10 @@ def ran_out(error: BaseException) -> bool:
 
 def take_less(model: LotusModel) -> None:
     """Everything in small pieces from now on; on a GPU, the weights too leave it while they are not needed."""
-    model.memory = "least"
-    if model.prompt_embeds.device.type != "cpu" and not model.compiled:
-        model.offload()
+    with turn(model):
+        model.memory = "least"
+        if model.prompt_embeds.device.type != "cpu" and not model.compiled:
+            model.offload()
 
 
 def with_retry(
@@ -190,7 +193,7 @@ def with_retry(
         try:
             return work()
         except (MemoryError, RuntimeError) as error:
-            if not ran_out(error):
+            if not ran_out(error) or came_from_callback(error):
                 raise
             if model.memory == "least":
                 raise LotusError(NOT_ENOUGH) from None

@@ -5,12 +5,13 @@ Source: "Lotus: diffusion-based visual foundation model for high-quality dense p
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast, get_args
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import nn
 
+from .arguments import check_choice
 from .decoding import decode_latents
 from .errors import LotusError
 from .folding import CurrentTask, fold_unet, foldable
@@ -18,6 +19,7 @@ from .memory import Memory, Strips, chunked_feed_forward, strips_for
 from .model_info import ModelInfo
 from .offload import Offloaded, offload_layers, presence
 from .tiny_strips import encode_tiny
+from .turns import turn
 from .upsampling import fold_upsampling
 from .vae_strips import encode_moments
 
@@ -33,12 +35,12 @@ def task_embedding(task: str) -> torch.Tensor:
 
     `task`: "annotation" predicts depth or normals, "reconstruct" gives the image back.
     """
-    switch = torch.tensor([TASK_SWITCH[task]])
+    switch = torch.tensor([TASK_SWITCH[task]], dtype=torch.float32, device="cpu")
     return torch.cat([switch.sin(), switch.cos()], dim=-1)
 
 
 class LotusModel(nn.Module):
-    """U-Net, autoencoder and the embedding of the empty prompt.
+    """U-Net, autoencoder and the embedding of the empty prompt. One thread at a time is in them (`turns`).
 
     Args:
         unet: with a `projection` class embedding of 4 numbers, one for each number of `task_embedding`.
@@ -92,7 +94,8 @@ class LotusModel(nn.Module):
         Takes the mode of the posterior, or a sample of it where `sample_generator` is given (as the original code does;
         AutoencoderTiny has no posterior and ignores it). `encoder` "fast" is `fast_vae`, or LotusError without one.
         """
-        with presence(self._offloaded.get(encoder)):
+        check_choice("encoder", encoder, get_args(Decoder))
+        with turn(self), presence(self._offloaded.get(encoder)):
             return self._encode(images, sample_generator, encoder)
 
     def _encode(self, images: torch.Tensor, sample_generator: torch.Generator | None, encoder: Decoder) -> torch.Tensor:
@@ -117,9 +120,10 @@ class LotusModel(nn.Module):
         float32 from half precisions too: their steps would show as bands on smooth surfaces.
         `decoder` "fast" is `fast_vae`, or LotusError without one.
         """
+        check_choice("decoder", decoder, get_args(Decoder))
         latents = latents.to(next(self.vae.parameters()).dtype)
         how = self._strips(latents.shape[2] * latents.shape[3] * self.latent_factor**2)
-        with presence(self._offloaded.get(decoder)):
+        with turn(self), presence(self._offloaded.get(decoder)):
             if decoder == "fast":
                 fast = self._fast()
                 return decode_latents(fast, latents / fast.config.scaling_factor, mean, how)
@@ -147,10 +151,11 @@ class LotusModel(nn.Module):
             task: "annotation" or "reconstruct" for the whole batch, or `task_embedding` rows, B×4, one per image.
             timestep: only training with more than one step passes it.
         """
-        if self.memory == "least" and not torch.is_grad_enabled():
-            with chunked_feed_forward(self.unet, image_latents.shape[2] * image_latents.shape[3]):
-                return self._step(image_latents, noise, task, timestep)
-        return self._step(image_latents, noise, task, timestep)
+        with turn(self):
+            if self.memory == "least" and not torch.is_grad_enabled():
+                with chunked_feed_forward(self.unet, image_latents.shape[2] * image_latents.shape[3]):
+                    return self._step(image_latents, noise, task, timestep)
+            return self._step(image_latents, noise, task, timestep)
 
     def _step(
         self,
@@ -183,8 +188,7 @@ class LotusModel(nn.Module):
 
         Afterwards the time and task embeddings and the prompt's keys and values are gone from the network, enlargements
         and the convolutions after them are one, and weights lie channels last. It gives the same results within
-        rounding (1e-5 in float32) but can be neither trained nor saved. Not for two threads at
-        once that ask for different tasks. Folding again changes nothing.
+        rounding (1e-5 in float32) but can be neither trained nor saved. Folding again changes nothing.
 
         `compile` hands the U-Net to torch.compile, that of a model folded before as well; its first predictions at a
         size take minutes. A name chooses the backend (True: torch's own, which needs a C++ compiler on CPUs). It has

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast, overload
 import numpy as np
 import torch
 
+from .arguments import check_whole
 from .at_once import AtOnce
 from .encoded import Encoded, EncodedImage, EncodedPair, EncodedTiles
 from .encoding import EncodingOptions, ImageSource, as_list, encode, encoder_digest
@@ -57,7 +58,8 @@ class LotusPredictor:
         decoder, encoder: "exact" is the checkpoint's own autoencoder; "fast" the small one that the model was loaded
             with (`load_model(fast_decoder=...)`), which LotusError asks for where there is none.
 
-    They raise LotusError for unusable images and arguments, and Cancelled.
+    They raise LotusError for unusable images and arguments, and Cancelled. Threads may share a model, and a predictor
+    too, of which `notes` is then that of the last call: one at a time is in the network (`turns`).
 
     Where memory runs out, an image is predicted again with half as many samples at once, down to one, then in smaller
     pieces, which the model keeps to (`memory.with_retry`); LotusError where that does not help.
@@ -171,6 +173,7 @@ class LotusPredictor:
                 f"{self.model.info.name} is a Lotus-D model, which takes no noise and always answers the same, so it"
                 " has no uncertainty: use a Lotus-G model."
             )
+        check_whole("samples", samples)
         if samples < 2:
             raise LotusError(f"Uncertainty needs at least 2 samples, not {samples}.")
         options = EncodingOptions(resolution, reference, tile, mirror, encoder)
@@ -264,6 +267,7 @@ class LotusPredictor:
     ) -> OneOrMany:
         many = as_list(images)
         todo = [cast(ImageSource, images)] if many is None else many
+        check_whole("index", index, 0)
         progress, cancel = progress or self._progress, cancel or self._cancel
         self.notes = []
         results = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from .errors import Cancelled
 
@@ -21,6 +22,20 @@ def part(progress: Progress | None, index: int, count: int, label: str = "") -> 
     return lambda fraction, text: progress((index + fraction) / count, prefix + text)
 
 
+@contextmanager
+def _callback() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.__dict__["from_lotus_callback"] = True
+        raise
+
+
+def came_from_callback(error: BaseException) -> bool:
+    """Whether a progress or cancel callback raised it: a host's own shortage of memory is not the network's."""
+    return "from_lotus_callback" in error.__dict__
+
+
 class Steps:
     """Counts equal steps: each `begin` polls for cancellation and reports how far the steps before it have come."""
 
@@ -32,10 +47,11 @@ class Steps:
 
     def begin(self, text: str, steps: int = 1) -> None:
         """Start the next `steps` steps. Raises Cancelled where the cancel callback says so."""
-        if self._cancel is not None and self._cancel():
-            raise Cancelled
-        if self._progress is not None:
-            self._progress(min(self._begun / self._total, 1.0), text)
+        with _callback():
+            if self._cancel is not None and self._cancel():
+                raise Cancelled
+            if self._progress is not None:
+                self._progress(min(self._begun / self._total, 1.0), text)
         self._begun += steps
 
     def more(self, steps: int) -> None:

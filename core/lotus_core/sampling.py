@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .arguments import check_whole
 from .encoded import EncodedImage, EncodedTiles
 from .errors import LotusError
 from .model import Decoder, LotusModel
@@ -24,18 +25,26 @@ def draw_noise(seed: int, index: int, sample: int, shape: Sequence[int]) -> torc
     """Standard normal noise, float32 on the CPU, that depends on nothing but its arguments."""
     sequence = np.random.SeedSequence(seed % 2**64, spawn_key=(index, sample))
     generator = torch.Generator("cpu").manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
-    return torch.randn(tuple(shape), generator=generator)
+    return torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu")
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Which noise the samples of image number `index` get, how many there are, and how many run at once."""
+    """Which noise the samples of image number `index` get, how many there are, and how many run at once.
+
+    Raises LotusError for values that are none.
+    """
 
     seed: int
     index: int = 0
     samples: int = 1
     at_once: int = 1
     source: NoiseSource = draw_noise
+
+    def __post_init__(self) -> None:
+        check_whole("seed", self.seed)
+        check_whole("index", self.index, 0)
+        check_whole("samples", self.samples, 1)
 
 
 def decoded_samples(
@@ -104,7 +113,7 @@ def tiled_samples(
         seen = encoded.whole.frame
         whole = decoded[0, :, : seen.network_height, : seen.network_width]
         whole = whole if depth else unit(whole)
-        canvas = torch.zeros(1, whole.shape[0], frame.padded_height, frame.padded_width)
+        canvas = whole.new_zeros(1, whole.shape[0], frame.padded_height, frame.padded_width)
         noise = None
         if model.variant == "g":
             shape = (1, model.latent_channels, frame.padded_height // factor, frame.padded_width // factor)

@@ -143,7 +143,7 @@ def _weights(valid: np.ndarray | None, coarse: list[int]) -> np.ndarray | None:
 
 def window(values: torch.Tensor, frame: tuple[int, int], top: int, left: int, height: int, width: int) -> torch.Tensor:
     """A window of C×h×w as it would be if enlarged to C×frame: bilinear, pixel centres at +0.5, edges repeated."""
-    rows = (torch.arange(top, top + height) + 0.5) / frame[0] * 2 - 1
-    columns = (torch.arange(left, left + width) + 0.5) / frame[1] * 2 - 1
+    rows = (torch.arange(top, top + height, dtype=values.dtype, device=values.device) + 0.5) / frame[0] * 2 - 1
+    columns = (torch.arange(left, left + width, dtype=values.dtype, device=values.device) + 0.5) / frame[1] * 2 - 1
     at = torch.stack(torch.broadcast_tensors(columns[None, :], rows[:, None]), dim=-1)
     return functional.grid_sample(values[None], at[None], padding_mode="border", align_corners=False)[0]

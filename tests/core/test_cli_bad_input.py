@@ -286,6 +286,17 @@ def test_a_full_disk(disk: Disk, tmp_path: Path, checkpoints: dict[str, str], lo
     assert "free some space" in message
 
 
+@pytest.mark.parametrize("command", [["train"], ["batch", "--task", "latents"]], ids=["train", "latents"])
+def test_training_without_accelerate(
+    tmp_path: Path, lotus_fails: Lotus, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    target = [] if command == ["train"] else [tmp_path / "latents"]
+    config = Path(__file__).parents[2] / "configs" / "tiny-depth-g-1.toml"
+    message = lotus_fails(command[0], config, *target, *command[1:])
+    assert "needs accelerate: pip install accelerate" in message
+
+
 def test_training_without_a_config(tmp_path: Path, lotus_fails: Lotus) -> None:
     assert "run.toml" in lotus_fails("train", tmp_path / "run.toml")
     (tmp_path / "run.toml").write_text("this is = not toml = at all")

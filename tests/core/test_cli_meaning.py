@@ -53,6 +53,25 @@ def test_a_misnamed_file_is_believed_what_it_is_told_to_be(
     assert json.loads((out / "photo.json").read_text())["maps"]["depth"]["space"] == "disparity"
 
 
+@pytest.mark.parametrize("name", ["renamed", "lotus-normal-d-v1-1"], ids=["unknown", "misnamed"])
+def test_a_mesh_of_such_a_file_is_told_by_its_space_or_made_a_file_that_says_it(
+    tmp_path: Path, photo: str, parts: list[str], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    model, out = bare(tmp_path, name), tmp_path / "scene.ply"
+    command = ["mesh", photo, "-o", str(out), *parts, "--model", model]
+    message = refusal(capsys, command)
+    convert = f"lotus convert {model} new.safetensors --task normal"
+    assert "pass --space disparity or --space depth if depth" in message
+    assert message.endswith(f"{convert}.")
+    assert "pass --task" not in message
+    assert main([*command, "--space", "disparity", "--min-faces", "0"]) == 0
+    whole = str(tmp_path / "new.safetensors")
+    told = convert.replace("new.safetensors", whole).split()[1:]
+    assert main([*told, *parts[:4]]) == 0
+    both = ["mesh", photo, "-o", str(out), "--res", "64", "--min-faces", "0", "--model", whole]
+    assert main([*both, "--model", "lotus-tiny-depth-g"]) == 0
+
+
 def test_a_stated_space_counts_more_than_a_published_name(
     tmp_path: Path, photo: str, parts: list[str], checkpoints: dict[str, str]
 ) -> None:

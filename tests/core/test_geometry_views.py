@@ -164,7 +164,7 @@ def test_json_poses(tmp_path: Path) -> None:
         {"width": float("inf")},
     ]
     views = [json.dumps({"views": [{**view, **each}]}) for each in spoiled]
-    for text in ("{}", "[", json.dumps({"views": []}), *views):
+    for text in ("{}", "[", "[" * 100_000, json.dumps({"views": []}), *views):
         path.write_text(text)
         with pytest.raises(LotusError):
             read_poses_json(path)

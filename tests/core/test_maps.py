@@ -122,7 +122,8 @@ def test_normal_files_round_trip(
 @pytest.mark.parametrize(("unit", "full"), [("depth", 1.0), ("degrees", 180.0)])
 def test_uncertainty_files_round_trip(tmp_path: Path, unit: str, full: float) -> None:
     std = np.random.default_rng(0).uniform(0, full / 2, (7, 5)).astype(np.float32)
-    uncertainty = Uncertainty(std, Depth(np.zeros((7, 5)), "depth"), 10, unit)  # type: ignore[arg-type]
+    mean = Depth(np.zeros((7, 5)), "depth") if unit == "depth" else Normals(np.full((7, 5, 3), (0, 0, 1)))
+    uncertainty = Uncertainty(std, mean, 10, unit)  # type: ignore[arg-type]
     for suffix, error in ((".png", full * 0.5001 / 65535), (".exr", 0), (".npy", 0)):
         uncertainty.save(tmp_path / f"u{suffix}")
         again = Uncertainty.load(tmp_path / f"u{suffix}")

@@ -42,9 +42,7 @@ def find_motion(grey: np.ndarray, before: np.ndarray) -> Motion:
     try:
         from skimage.registration import optical_flow_tvl1
     except ImportError:
-        raise LotusError(
-            "Following the motion of a video needs scikit-image: pip install 'lotus-geometry[video]'."
-        ) from None
+        raise LotusError("Following the motion of a video needs scikit-image: pip install scikit-image.") from None
     down, right = optical_flow_tvl1(grey, before, **_TVL1)
     flow = _as_kept(np.dstack([right, down]))
     warped, inside = warp(before, flow)

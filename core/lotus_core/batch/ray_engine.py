@@ -65,7 +65,7 @@ def require_ray() -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise LotusError("--engine ray needs Ray: pip install 'lotus-geometry[ray]'.") from None
+        raise LotusError("--engine ray needs Ray: pip install 'ray[data]'.") from None
     return ray
 
 

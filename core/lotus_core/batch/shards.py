@@ -24,6 +24,9 @@ KINDS = ("latents", "samples")
 
 def find_shards(config: str, kind: str) -> list[Item]:
     """The shards of a training config's sources. Raises LotusError for configs that cannot be used."""
+    from ..training import require_accelerate
+
+    require_accelerate()
     from ..data.cache import SHARD as SAMPLES
     from ..training.latents import shard_name, shard_spans
 

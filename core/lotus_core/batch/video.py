@@ -51,7 +51,7 @@ def require_av() -> Any:
     try:
         import av
     except ImportError:
-        raise LotusError("Videos and Radiance HDR need PyAV: pip install 'lotus-geometry[video]'.") from None
+        raise LotusError("Videos and Radiance HDR need PyAV: pip install av.") from None
     return av
 
 

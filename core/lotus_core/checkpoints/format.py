@@ -24,7 +24,7 @@ def check_format(header: Header) -> None:
     if version not in (WHOLE, WITH_REST):
         raise LotusError(
             f"{header.path} has format version {version} and this Lotus reads versions {WHOLE} and {WITH_REST}: upgrade"
-            " with `pip install -U lotus-geometry`."
+            " Lotus."
         )
 
 

@@ -74,7 +74,7 @@ def download(hub_id: str, choose: Choose = Wanted((*NETWORKS, *TEXT)), progress:
         from huggingface_hub import errors, snapshot_download, try_to_load_from_cache
     except ImportError:
         raise LotusError(
-            f"Loading {hub_id} from the Hugging Face hub needs `pip install 'lotus-geometry[hub]'`."
+            f"Loading {hub_id} from the Hugging Face hub needs `pip install huggingface_hub transformers`."
         ) from None
     try:
         sizes = _files(hub_id)

@@ -82,6 +82,8 @@ def load_model(
 
     if compile and offload:
         raise LotusError("Weights that are offloaded move and cannot be compiled: choose compile or offload.")
+    if not isinstance(source, str | os.PathLike):
+        raise LotusError(f"A model is a name, a file, a folder or a hub id, not {source!r}: see `lotus models`.")
     computing = choose_device(device)
     precision = choose_dtype(dtype, computing, source)
     at = torch.device("cpu") if offload else computing
@@ -167,7 +169,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         if ran_out(error):
             raise LotusError(f"The memory of {chosen} is full: close what else uses it, or use the CPU.") from None
         raise LotusError(f"There is no device {str(device)!r} on this machine: use auto or cpu.") from None
@@ -182,13 +184,12 @@ def choose_dtype(
 
     from ..precision import auto_dtype
 
-    if isinstance(dtype, torch.dtype):
-        return dtype
     if dtype == "auto":
         return auto_dtype(device, None if source is None else count_parameters(source))
-    if dtype not in DTYPES:
-        raise LotusError(f"There is no precision {dtype!r}: use auto, float32, float16 or bfloat16.")
-    chosen = getattr(torch, DTYPES[dtype])
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise LotusError(f"There is no precision {name!r} to compute in: use auto, float32, float16 or bfloat16.")
+    chosen = getattr(torch, DTYPES[name])
     assert isinstance(chosen, torch.dtype)
     return chosen
 

@@ -9,7 +9,15 @@ from ..model_info import RELEASED_RESOLUTION, ModelInfo
 from .registry import meaning_of
 
 
-class MisnamedError(LotusError):
+class UntoldError(LotusError):
+    """Nothing that can be believed says what the weights at `place` predict."""
+
+    def __init__(self, sentence: str, place: str = "") -> None:
+        super().__init__(sentence)
+        self.place = place
+
+
+class MisnamedError(UntoldError):
     """Weights of one variant under the published name of another: what the name says is not to be believed."""
 
 
@@ -28,7 +36,8 @@ def settle_info(
         task, space: from the caller; they count most.
         stated: from a lotus.json beside the weights; then the name counts.
 
-    Raises LotusError where nothing says it, and MisnamedError where the name says another variant than the weights.
+    Raises UntoldError where nothing says the task, MisnamedError where the name says another variant than the weights,
+    and LotusError where nothing says the space.
     """
     known = meaning_of(place)
     if known is not None and known.variant != variant:
@@ -36,12 +45,15 @@ def settle_info(
             raise MisnamedError(
                 f"{place} is named like a Lotus-{known.variant.upper()} and holds a Lotus-{variant.upper()}, so its"
                 " name cannot be trusted: pass --task, and --space for depth (task= and space= in Python, the choice"
-                " predicts in ComfyUI)."
+                " predicts in ComfyUI).",
+                place,
             )
         known = None
     task = task or stated.get("task") or (known.task if known else None)
     if task is None:
-        raise LotusError(f"Nothing says what {place} predicts: pass --task depth or --task normal (task= in Python).")
+        raise UntoldError(
+            f"Nothing says what {place} predicts: pass --task depth or --task normal (task= in Python).", place
+        )
     if task == "depth":
         space = space or stated.get("space") or (known.space if known else None)
         if space is None:

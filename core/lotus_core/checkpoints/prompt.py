@@ -82,7 +82,7 @@ def _compute(folder: Path) -> torch.Tensor:
         from transformers import CLIPTextModel, CLIPTokenizer
     except ImportError:
         raise LotusError(
-            f"Reading the text encoder of {folder} needs `pip install 'lotus-geometry[hub]'`; a single file made by"
+            f"Reading the text encoder of {folder} needs `pip install transformers`; a single file made by"
             " `lotus convert` does not."
         ) from None
     full = any(not file.name.endswith(".fp16.safetensors") for file in (folder / "text_encoder").glob("*.safetensors"))

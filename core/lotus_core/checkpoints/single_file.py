@@ -29,6 +29,8 @@ from .reading import read_tensors
 from .rest import parts_of, rest_metadata
 from .writing import write_tensors
 
+_SAVED = (torch.float16, torch.bfloat16, torch.float32, torch.int8)
+
 
 def save_model(
     model: LotusModel,
@@ -41,12 +43,14 @@ def save_model(
     torch.int8 keeps matrices and kernels in 8 bits (`quantise`), the rest in float16. `rest` is a whole file of ours in
     the same folder: tensors that it holds bit for bit are left out, and whoever loads the new file needs both.
 
-    Raises LotusError where the weights are not finite in `dtype`, `rest` is no such file or shares less than half of
-    the bytes, or writing fails.
+    Raises LotusError for another dtype, where the weights are not finite in `dtype`, `rest` is no such file or shares
+    less than half of the bytes, or writing fails.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise LotusError(f"A checkpoint's name ends in .safetensors, but {path.name} does not.")
+    if dtype not in _SAVED:
+        raise LotusError(f"Weights are saved as {', '.join(map(str, _SAVED))}, not as {dtype!r}.")
     if model.folded:
         raise LotusError(
             f"{model.info.name} is folded for prediction and cannot be saved: load it again and save that."

@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Predict depth, build the scene, write it with a record of how it was made."""
+    from ..checkpoints.meaning import UntoldError
     from ..geometry.alignment import check_points
     from ..images import load_image
     from ..plates import common_exposure, is_plate
@@ -73,7 +74,14 @@ def run(args: argparse.Namespace) -> None:
             check_points(width, height, args.known[:2], args.known[2:4])
         alone = args.shape == "normals"
         wanted = ["normal"] if alone else None
-        predictors = Predictors(args, args.model, wanted, also=extra_maps(args), progress=progress)
+        try:
+            predictors = Predictors(args, args.model, wanted, also=extra_maps(args), progress=progress)
+        except UntoldError as error:  # its sentence names --task, which is not an option here
+            raise LotusError(
+                f"Nothing that can be trusted says what {error.place} predicts: pass --space disparity or --space depth"
+                f" if depth; if normals, make a file that says so: lotus convert {error.place} new.safetensors --task"
+                " normal."
+            ) from None
         if "depth" not in predictors.maps and not alone:
             raise LotusError(f"A mesh needs depth, which {args.model[0]} does not predict: name a depth model as well.")
         if posed and "normal" in predictors.maps:

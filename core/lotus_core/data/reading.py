@@ -111,7 +111,7 @@ def read_hdf5(path: Path, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
     try:
         import h5py
     except ImportError as error:
-        raise LotusError("Reading HDF5 needs h5py: pip install lotus-geometry[train].") from error
+        raise LotusError("Reading HDF5 needs h5py: pip install h5py.") from error
     try:
         with h5py.File(path, "r") as file:
             values = np.asarray(file["dataset"], dtype=np.float32)

@@ -4,11 +4,12 @@ from .camera import Camera
 from .decimate import decimate
 from .export import save_mesh
 from .mesh import Mesh
+from .options import SceneOptions
 from .perspective import grid_mesh, point_cloud
 from .preview import render_preview
 from .relief import check_printable, relief_mesh
 from .scene import Scene, build_scene, read_sidecar
-from .surface import SceneOptions, Surface, build_surface
+from .surface import Surface, build_surface
 
 __all__ = [
     "Camera",

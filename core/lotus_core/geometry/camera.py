@@ -35,7 +35,7 @@ class Camera:
     @classmethod
     def from_fov(cls, width: int, height: int, horizontal_fov_deg: float) -> Camera:
         """From the horizontal field of view, degrees, between 1 and 170."""
-        if not 1 <= horizontal_fov_deg <= 170:
+        if not 1 <= round(horizontal_fov_deg, 4) <= 170:  # float32 radians of a host come back as 0.99999999
             raise LotusError(f"The field of view must lie in 1…170 degrees; it is {horizontal_fov_deg:g}.")
         return cls(width, height, width / 2 / math.tan(math.radians(horizontal_fov_deg) / 2))
 

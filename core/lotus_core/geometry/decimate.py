@@ -38,7 +38,7 @@ def decimate(mesh: Mesh, target_faces: int, camera: Camera | None = None) -> Mes
         import fast_simplification
     except ImportError as error:
         raise LotusError(
-            "Decimation needs the package fast-simplification; run: pip install 'lotus-geometry[mesh]'."
+            "Decimation needs the package fast-simplification; run: pip install fast-simplification."
         ) from error
     old = _to_working_space(mesh.vertices, camera)
     keep_border = np.count_nonzero(border_vertices(triangles, len(old))) <= _BORDER_SHARE * target_faces

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .filters import fill_outside, gaussian_filter, label, maximum_filter, minimum_filter
+from .inputs import check_picture
 
 _REACH, _LEAST = 150, 3  # the radius is the longer side over this, and at least so many pixels
 _RANGE, _STRONG = 0.2, 0.4  # relative range of distances within the window; an edge reaches the second somewhere
@@ -31,8 +32,11 @@ def sharpen_edges(
     strong edge, a pixel that lies between both sides takes the distance of the closest pixel that is on one of them: of
     the side whose disparity is closer (a blur in disparity crosses the middle where the edge was) and, with a photo,
     whose colour is. Sharp edges and slanted surfaces stay as they are. z: H×W > 0. where: bool H×W, the pixels that may
-    move; without it, those whose surroundings are no plane. photo: uint8 H×W×3.
+    move; without it, those whose surroundings are no plane. photo: uint8 H×W×3. Returns an array of its own. Raises
+    LotusError for another photo.
     """
+    if photo is not None:
+        check_picture(photo)
     z = np.asarray(z, np.float32)
     radius = edge_radius(z.shape) if radius is None else radius
     disparity = 1 / z
@@ -51,7 +55,7 @@ def sharpen_edges(
     beside = maximum_filter(soft.view(np.uint8), window).astype(bool) & ~soft
     nearer, farther = beside & (place >= 0.5), beside & (place < 0.5)
     if not (nearer.any() and farther.any()):
-        return z
+        return z.copy()
     side = 2 * place - 1  # 1: near, -1: far
     if photo is not None:
         side = gaussian_filter(side + _colour_side(photo, nearer, farther, radius), max(radius / 4, 0.7))

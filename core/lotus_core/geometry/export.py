@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import LotusError
-from ..files import atomic_path
 from .baking import vertex_tangents
 from .camera import Camera
+from .inputs import check_picture
 from .mesh import Mesh
 from .preview import sample_texture
+from .writing import write_together
 
 SUFFIXES = (".glb", ".ply", ".obj")
 _JPEG_QUALITY = 95
@@ -36,7 +37,7 @@ def save_mesh(
     unlit: bool | None = None,
     camera_to_world: np.ndarray | None = None,
 ) -> None:
-    """Write a mesh by suffix, atomically; a mesh without faces is written as points. Only OBJ keeps quads.
+    """Write a mesh by suffix; a mesh without faces is written as points. Only OBJ keeps quads.
 
     .glb: right-handed, y up; the photo (JPEG, quality 95) and the normal map (PNG, OpenGL tangent space) embedded, or
     the colours of vertices as 16-bit linear COLOR_0 (glTF 2.0, 3.7.2.1); a rough material that is no metal; a
@@ -47,24 +48,44 @@ def save_mesh(
     .obj: with `<stem>.mtl` and `<stem>.texture.png` beside it; without faces or UVs with the sRGB colour of each vertex
     behind its position (`v x y z r g b`) instead.
 
-    texture: uint8 H×W×3, used with `mesh.uvs`. normal_map: uint8 H×W×3. Raises LotusError.
+    texture: uint8 H×W×3, used with `mesh.uvs`. normal_map: uint8 H×W×3. Raises LotusError: another suffix, pictures or
+    colours that are not uint8, a mesh too large for GLB, a place that cannot be written; files that were there then
+    stay, all of them.
     """
+    write_together(
+        mesh_data(mesh, path, texture, camera, normal_map=normal_map, unlit=unlit, camera_to_world=camera_to_world)
+    )
+
+
+def mesh_data(
+    mesh: Mesh,
+    path: str | os.PathLike[str],
+    texture: np.ndarray | None = None,
+    camera: Camera | None = None,
+    *,
+    normal_map: np.ndarray | None = None,
+    unlit: bool | None = None,
+    camera_to_world: np.ndarray | None = None,
+) -> dict[Path, bytes]:
+    """What `save_mesh` writes: the content of each file, the mesh last, so that whoever sees it finds its material."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise LotusError(f"Cannot write {path}: meshes are saved as {', '.join(SUFFIXES)}; change the end of the name.")
-    if texture is not None and (texture.dtype != np.uint8 or texture.ndim != 3 or texture.shape[2] != 3):
-        raise ValueError(f"the texture must be uint8 H×W×3, not {texture.dtype} {texture.shape}")
+    if texture is not None:
+        check_picture(texture, "The texture")
+    if normal_map is not None:
+        check_picture(normal_map, "The normal map")
+    colours = mesh.attributes.get("color")
+    if colours is not None and (colours.dtype != np.uint8 or colours.shape != (len(mesh.vertices), 3)):
+        raise LotusError(
+            f'The attribute "color" is uint8, red, green and blue of each vertex; it is {colours.dtype}'
+            f" {colours.shape}: scale it to 0…255, round it and convert it."
+        )
     if suffix == ".glb":
         place = np.eye(4) if camera_to_world is None else camera_to_world
-        files = {path: _glb(mesh, texture, camera, normal_map, unlit, place)}
-    elif suffix == ".ply":
-        files = {path: _ply(mesh, texture)}
-    else:
-        files = _obj(mesh, path, texture)
-    for name, data in files.items():
-        with atomic_path(name) as temporary:
-            temporary.write_bytes(data)
+        return {path: _glb(mesh, texture, camera, normal_map, unlit, place)}
+    return {path: _ply(mesh, texture)} if suffix == ".ply" else _obj(mesh, path, texture)
 
 
 def mesh_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -215,7 +236,7 @@ def _obj(mesh: Mesh, path: Path, texture: np.ndarray | None) -> dict[Path, bytes
     if mesh.faces.shape[1] == 4:
         text = _with_quads(text, mesh.faces)
     files = {path.with_name(name): data.encode() if isinstance(data, str) else data for name, data in beside.items()}
-    return {**files, path: text.encode()}  # the mesh last: whoever sees it finds its material
+    return {**files, path: text.encode()}
 
 
 def _with_quads(text: str, quads: np.ndarray) -> str:

@@ -13,11 +13,13 @@ from ..maps.resample import resize
 from ..maps.uncertainty import Uncertainty
 from ..progress import Cancel, Progress, Steps
 from .decimate import decimate
+from .inputs import check_picture
 from .mesh import drop_small_pieces
+from .options import SceneOptions
 from .parallax import align_to_each_other
 from .poses import PosedImage
 from .scene import Scene
-from .surface import SceneOptions, usable_pixels
+from .surface import at_size, usable_pixels
 from .view_fusion import fuse_to_mesh, fuse_to_points
 from .views import MIN_POINTS, align_to_points
 
@@ -44,18 +46,20 @@ def build_fused_scene(
     `min_faces` and `target_faces` matter. The scene's camera is that of the first image. progress is told and cancel
     polled before each stage: the alignment, the fusion, the reduction.
 
-    Raises LotusError: relief, a photo that is not of its camera's shape, an image without a usable pixel, and what
-    `views` raises. Cancelled.
+    Raises LotusError: relief, not one depth map and one photo (and uncertainty) for each image, a photo that is not
+    uint8 H×W×3 or not of its camera's shape, an image without a usable pixel, and what `views` raises. Cancelled.
     """
     options = SceneOptions() if options is None else options
     if options.mode == "relief":
         raise LotusError("A relief is of one photo; choose the mode 'perspective' or 'points' for several.")
+    _check_counts(images, depths, photos, uncertainties)
     steps = Steps(2 + (options.target_faces is not None), progress, cancel)
     steps.begin("aligning")
     usable = []
     for number, (image, depth, photo) in enumerate(zip(images, depths, photos, strict=True)):
-        _check_shape(image, photo)
+        _check_photo(image, photo)
         uncertainty = None if uncertainties is None else uncertainties[number]
+        depth, _, uncertainty = at_size(depth.values.shape, depth, None, uncertainty)
         valid = usable_pixels(depth, uncertainty, options)
         if not valid.any():
             raise LotusError(f"No pixel of {image.name} is left: all are masked, sky or uncertain.")
@@ -96,7 +100,22 @@ def build_fused_scene(
     return Scene(mesh, None, images[0].camera, None, options, None, record, images[0].camera_to_world)
 
 
-def _check_shape(image: PosedImage, photo: np.ndarray) -> None:
+def _check_counts(
+    images: Sequence[PosedImage],
+    depths: Sequence[Depth],
+    photos: Sequence[np.ndarray],
+    uncertainties: Sequence[Uncertainty] | None,
+) -> None:
+    if len(images) == 0:
+        raise LotusError("There are no photos to fuse: give two or more with their poses.")
+    maps = {"depth maps": depths, "photos": photos, "uncertainties": uncertainties}
+    for name, given in maps.items():
+        if given is not None and len(given) != len(images):
+            raise LotusError(f"There are {len(images)} posed images and {len(given)} {name}: give one for each.")
+
+
+def _check_photo(image: PosedImage, photo: np.ndarray) -> None:
+    check_picture(photo, f"The photo {image.name}")
     height, width = photo.shape[:2]
     camera = image.camera
     if abs(width * camera.height / (height * camera.width) - 1) > _ASPECT:

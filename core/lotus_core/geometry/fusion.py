@@ -9,6 +9,7 @@ from ..maps.normals import Normals
 from .camera import Camera
 from .edges import edge_radius, sharpen_edges
 from .filters import fill_outside, gaussian_filter, maximum_filter
+from .inputs import as_mask
 from .poisson import solve_constant, solve_weighted
 from .slopes import normals_from_depth, normals_of_slopes, slopes
 
@@ -102,9 +103,9 @@ def smooth_depth(
     z = np.asarray(z, np.float32)
     if std.shape != z.shape:
         raise LotusError("The uncertainty map and the depth map differ in size; resize one of them.")
-    inside = np.isfinite(z) & (z > 0) & (True if valid is None else valid)
+    inside = np.isfinite(z) & (z > 0) & as_mask(valid, z.shape)
     if not inside.any():
-        return z
+        return z.copy()
     disparity = np.where(inside, 1 / np.where(inside, z, 1), 0).astype(np.float32)
     weights = []
     for axis in (1, 0):
@@ -131,7 +132,7 @@ def _log_distance(z: np.ndarray, camera: Camera, valid: np.ndarray | None) -> tu
     """The mask, and log z with the pixels outside it taken from their nearest neighbour inside."""
     camera.check_size(z)
     z = np.asarray(z, np.float32)
-    inside = np.ones(z.shape, bool) if valid is None else np.asarray(valid, bool)
+    inside = as_mask(valid, z.shape)
     if not inside.any():
         raise LotusError("There is nothing to fuse: every pixel is masked.")
     with np.errstate(invalid="ignore"):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .filters import fill_outside, label
+from .inputs import as_mask
 
 DEFAULT_CUT = 0.04
 MOST_VERTICES = 2**21  # of an automatic stride; a photo of 1920×1080 keeps all of its pixels
@@ -39,7 +40,7 @@ def cut_cells(z: np.ndarray, valid: np.ndarray | None = None, cut: float = DEFAU
     with np.errstate(invalid="ignore"):
         usable = np.isfinite(z) & (z > 0)
     if valid is not None:
-        usable &= valid
+        usable &= as_mask(valid, z.shape)
     safe = z if usable.all() else np.where(usable, z, np.float32(1))
     low = np.minimum(safe[1:], safe[:-1])
     high = np.maximum(safe[1:], safe[:-1])
@@ -114,6 +115,7 @@ def fill_holes(z: np.ndarray, valid: np.ndarray, max_pixels: int) -> tuple[np.nd
     """
     from .poisson import solve_weighted
 
+    valid = as_mask(valid, z.shape)
     piece, count = label(~valid)
     size = np.bincount(piece.ravel(), minlength=count + 1)
     small = size <= max_pixels
@@ -121,7 +123,7 @@ def fill_holes(z: np.ndarray, valid: np.ndarray, max_pixels: int) -> tuple[np.nd
     small[np.unique(np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]]))] = False
     hole = small[piece]
     if not hole.any() or not valid.any():
-        return np.asarray(z, np.float32), valid
+        return np.array(z, np.float32), valid.copy()
     start = np.log(fill_outside(np.asarray(z, np.float32), valid))
     joined = [hole[:, 1:] | hole[:, :-1], hole[1:] | hole[:-1]]
     weights = joined[0].astype(np.float32), joined[1].astype(np.float32)

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import Cancelled, LotusError
 from ..maps.normals import Normals
 from .camera import Camera
+from .inputs import as_mask
 from .poisson import solve_constant, solve_weighted
 from .slopes import facing
 
@@ -47,7 +48,7 @@ def integrate_normals(
     vectors = normals.to("opengl").values.astype(np.float32)
     if camera is not None:
         camera.check_size(vectors)
-    mask = normals.valid if valid is None else normals.valid & valid
+    mask = normals.valid & as_mask(valid, vectors.shape[:2])
     if not mask.any():
         raise LotusError("There are no normals to integrate: every pixel is masked or unknown.")
     # Equations in units of pixels: facing · (difference to the neighbour) = normal component.

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..arguments import check_whole
 from ..errors import LotusError
 from . import grid
 from .camera import Camera
+from .inputs import as_mask, check_picture
 from .mesh import Mesh, only_small_pieces
 
 
@@ -27,11 +29,13 @@ def grid_mesh(
     z: H×W, distance along the optical axis; pixels that are not finite and positive, or not in `valid`, make no face.
     cut: a 2×2 block of pixels makes no face when max z / min z − 1 exceeds it. stride: use every n-th pixel (cuts are
     still found at full resolution). quads: keep quads, else triangles. min_faces: drop islands of fewer quads.
-    The vertices carry UVs and the attribute "pixel" (flat index into the H×W image).
+    The vertices carry UVs and the attribute "pixel" (flat index into the H×W image). valid: bool H×W, or all 0 and 1,
+    or all 0 and 255.
 
-    Raises LotusError when the sizes differ, an option is out of range, or nothing is left.
+    Raises LotusError when the sizes differ, the mask holds other values, an option is out of range, or nothing is left.
     """
     camera.check_size(z)
+    valid = as_mask(valid, z.shape)
     cells = grid.cut_cells(z, valid, check_cut(cut))
     rows, columns = _grid_lines(z.shape, stride)
     if stride > 1:
@@ -80,15 +84,19 @@ def point_cloud(
 ) -> Mesh:
     """One point per pixel, or every n-th: a mesh without faces, with UVs, "pixel", and colour and normals where given.
 
-    z: H×W; pixels that are not finite and positive, or not in `valid`, make no point. photo: uint8 H×W×3. normals:
-    H×W×3 in OpenGL axes; a point without one faces the camera's plane, (0, 0, 1). Raises LotusError when nothing is
-    left.
+    z: H×W; pixels that are not finite and positive, or not in `valid` (as for `grid_mesh`), make no point. photo: uint8
+    H×W×3. normals: H×W×3 in OpenGL axes; a point without one faces the camera's plane, (0, 0, 1). Raises LotusError
+    when the sizes differ, the photo or the mask holds something else, or nothing is left.
     """
     camera.check_size(z)
-    if stride < 1:
-        raise LotusError(f"The stride is a number of pixels, at least 1; it is {stride}.")
+    check_whole("The stride", stride, 1)
+    if photo is not None:
+        check_picture(photo)
+        camera.check_size(photo)
+    if normals is not None and normals.shape != (*z.shape, 3):
+        raise LotusError(f"The normals have the shape {normals.shape}, the map {z.shape}: give three numbers a pixel.")
     with np.errstate(invalid="ignore"):
-        keep = np.isfinite(z) & (z > 0) & (True if valid is None else valid)
+        keep = np.isfinite(z) & (z > 0) & as_mask(valid, z.shape)
     chosen = np.zeros(z.shape, bool)
     chosen[::stride, ::stride] = keep[::stride, ::stride]
     if not chosen.any():
@@ -97,7 +105,6 @@ def point_cloud(
     rows, columns = np.arange(camera.height), np.arange(camera.width)
     attributes = {"pixel": pixels}
     if photo is not None:
-        camera.check_size(photo)
         attributes["color"] = photo[chosen]
     facing = None if normals is None else normals[chosen].astype(np.float32)
     if facing is not None:  # glTF and renderers know no normal without a length
@@ -119,8 +126,7 @@ def check_cut(cut: float) -> float:
 
 
 def _grid_lines(shape: tuple[int, ...], stride: int) -> tuple[np.ndarray, np.ndarray]:
-    if stride < 1:
-        raise LotusError(f"The stride is a number of pixels, at least 1; it is {stride}.")
+    check_whole("The stride", stride, 1)
     if min(shape[:2]) < 2:
         raise LotusError(f"A surface needs at least 2×2 pixels; the map is {shape[1]}×{shape[0]}.")
     return grid.strided(shape[0], stride), grid.strided(shape[1], stride)

@@ -117,7 +117,7 @@ def read_poses_json(path: str | os.PathLike[str]) -> list[PosedImage]:
             out.append(PosedImage(str(view["image"]), Camera.from_dict(view), pose, points))
     except FileNotFoundError:
         raise LotusError(f"{path} does not exist; check the name.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LotusError(f"{path} is not a readable list of views ({error}); see docs/geometry.md.") from error
     if not out:
         raise LotusError(f"{path} lists no views.")

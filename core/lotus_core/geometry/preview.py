@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from ..arguments import check_choice
 from ..errors import LotusError
 from .camera import Camera
 from .mesh import Mesh, vertex_normals
 from .raster import Raster, rasterize
 
+Shading = Literal["photo", "clay"]
 _SUPERSAMPLING = 2
 _BACKGROUND = np.array([0.16, 0.17, 0.19]), np.array([0.30, 0.31, 0.33])  # bottom, top
 _CLAY = np.array([0.78, 0.74, 0.70])
@@ -28,15 +30,16 @@ def render_preview(
     size: int = 768,
     yaw_deg: float = 14.0,
     pitch_deg: float = 7.0,
-    shading: Literal["photo", "clay"] = "photo",
+    shading: Shading = "photo",
 ) -> np.ndarray:
     """Draw a mesh, or the points of one without faces, each as a dot: uint8, longest edge `size`.
 
     camera: the camera of the photo, around whose view the mesh turns (yaw to the right, pitch up, about its middle);
     without it the mesh is turned about its centre and framed to fit. shading: the texture as it is, or grey clay in
-    light. Raises LotusError when the mesh has no vertices, has no faces for "clay", or for "photo" neither UVs with a
-    texture nor the attribute "color".
+    light. Raises LotusError for another shading, and when the mesh has no vertices, has no faces for "clay", or for
+    "photo" neither UVs with a texture nor the attribute "color".
     """
+    check_choice("shading", shading, get_args(Shading))
     if len(mesh.vertices) == 0 or (shading == "clay" and len(mesh.faces) == 0):
         raise LotusError("The mesh has no faces to draw.")
     turn = _rotation(math.radians(-yaw_deg), math.radians(pitch_deg))

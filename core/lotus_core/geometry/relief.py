@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arguments import check_whole
 from ..errors import LotusError
 from . import grid
+from .inputs import as_mask
 from .mesh import Mesh
 
 
@@ -33,9 +35,8 @@ def relief_mesh(
             raise LotusError(f"The {name} of a relief is a number of millimetres above 0; it is {size}.")
     if height.ndim != 2 or min(height.shape) < 2:
         raise LotusError(f"A relief needs at least 2×2 pixels; the map has the shape {height.shape}.")
-    if stride < 1:
-        raise LotusError(f"The stride is a number of pixels, at least 1; it is {stride}.")
-    mask = np.ones(height.shape, bool) if valid is None else np.asarray(valid, bool)
+    check_whole("The stride", stride, 1)
+    mask = as_mask(valid, height.shape)
     if not np.isfinite(height[mask]).all():
         raise LotusError("The heights hold NaN or infinite values; mask those pixels out.")
     rows, columns = grid.strided(height.shape[0], stride), grid.strided(height.shape[1], stride)

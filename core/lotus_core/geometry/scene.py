@@ -6,12 +6,11 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..errors import LotusError
-from ..files import atomic_path
 from ..maps.depth import Depth
 from ..maps.normals import Convention, Normals
 from ..maps.uncertainty import Uncertainty
@@ -19,14 +18,17 @@ from ..progress import Cancel, Progress, Steps
 from .baking import detail_between, tangent_map
 from .camera import Camera
 from .decimate import decimate
-from .export import save_mesh
+from .export import mesh_data
 from .grid import MOST_VERTICES, automatic_stride
+from .inputs import check_picture
 from .mesh import Mesh
+from .options import SceneOptions
 from .perspective import grid_mesh, point_cloud
-from .preview import render_preview
+from .preview import Shading, render_preview
 from .relief import relief_mesh
-from .surface import SceneOptions, Surface, at_size, build_surface, relief_heights, usable_pixels
+from .surface import Surface, at_size, build_surface, relief_heights, usable_pixels
 from .surface_maps import save_surface_maps
+from .writing import write_together
 
 __all__ = ["Scene", "SceneOptions", "Surface", "build_scene", "build_surface", "read_sidecar", "write_sidecar"]
 _FORMAT, _VERSION = "lotus-scene", 1
@@ -37,9 +39,9 @@ LEAST_DETAIL = 2.0  # degrees of `detail_between` for which a mesh of an automat
 class Scene:
     """A mesh with everything that its file needs. camera is None for a relief.
 
-    photo is None where the vertices carry "color" instead. surface: of one photo, not for a relief; normals: of the
-    photo, at its size. camera_to_world: float64 4×4, where the camera stands; None:
-    at the origin.
+    photo: a copy of the given one; None where the vertices carry "color" instead. surface: of one photo, not for a
+    relief; normals: of the photo, at its size. camera_to_world: float64 4×4, where the camera stands; None: at the
+    origin.
     """
 
     mesh: Mesh
@@ -57,7 +59,7 @@ class Scene:
         """float32 H×W, the distances that the mesh was built from."""
         return None if self.surface is None else self.surface.z
 
-    def preview(self, size: int = 768, shading: Literal["photo", "clay"] = "photo") -> np.ndarray:
+    def preview(self, size: int = 768, shading: Shading = "photo") -> np.ndarray:
         """A picture from beside the camera, uint8, longest edge `size`; points become dots. shading: "photo", or grey
         "clay" in light (raises LotusError without faces).
         """
@@ -70,13 +72,14 @@ class Scene:
 
     def save(self, path: str | os.PathLike[str], **record: Any) -> list[Path]:
         """Write .glb, .ply or .obj and `<stem>.scene.json` beside it; returns the paths. `record` is added to the
-        JSON.
+        JSON. Raises LotusError; files that were there then stay, all of them.
         """
         path = Path(path)
         encoded = None if self.normal_map is None else self.normal_map.preview("opengl")
-        save_mesh(self.mesh, path, self.photo, self.camera, normal_map=encoded, camera_to_world=self.camera_to_world)
+        pose = self.camera_to_world
+        files = mesh_data(self.mesh, path, self.photo, self.camera, normal_map=encoded, camera_to_world=pose)
         beside = sidecar_path(path)
-        write_sidecar(beside, {**self.record, **record, "mesh": path.name})
+        write_together({beside: _sidecar({**self.record, **record, "mesh": path.name}), **files})
         return [path, beside]
 
     def save_maps(self, folder: str | os.PathLike[str], stem: str, convention: Convention = "opengl") -> list[Path]:
@@ -105,11 +108,11 @@ def build_scene(
     depth; weights the fusion, cuts (`max_std`), steers smoothing, and becomes the vertex attribute "uncertainty".
     The scene's options hold the stride that was chosen where the given ones leave it open. progress is told and cancel
     polled before each stage: the surface, the mesh, its reduction, the normal map.
-    Raises LotusError: impossible options, nothing left to mesh. Cancelled.
+    Raises LotusError: another photo, options that need a map which is not there, nothing left to mesh. Cancelled.
     """
     options = SceneOptions() if options is None else options
-    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-        raise LotusError(f"The photo must be uint8 height×width×3; it is {photo.dtype} {photo.shape}.")
+    check_picture(photo)
+    photo = photo.copy()  # the scene is saved later, when the caller may have written over it
     asked = options.target_faces is not None or (options.stride is not None and options.stride > 1)
     stride = _stride(photo, options)
     options = replace(options, stride=stride)
@@ -125,7 +128,7 @@ def build_scene(
     full_normals = None if normals is None else normals.to("opengl").values
     if options.mode == "points":
         mesh = point_cloud(z, camera, valid, stride=stride, photo=photo, normals=full_normals)
-    elif options.mode == "perspective":
+    else:
         mesh = grid_mesh(
             z,
             camera,
@@ -135,8 +138,6 @@ def build_scene(
             quads=options.quads and options.target_faces is None,
             min_faces=options.min_faces,
         )
-    else:
-        raise LotusError(f"There is no mode {options.mode!r}; it is 'perspective', 'relief' or 'points'.")
     mesh = _with_uncertainty(mesh, std)
     normal_map = None
     if len(mesh.faces):
@@ -176,12 +177,15 @@ def sidecar_path(mesh: str | os.PathLike[str]) -> Path:
 
 def write_sidecar(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
     """Write a scene's JSON, atomically; an infinite cut among its options is null, as JSON has no infinity."""
+    write_together({Path(path): _sidecar(record)})
+
+
+def _sidecar(record: dict[str, Any]) -> bytes:
     options = record.get("options")
     if isinstance(options, dict) and options.get("cut") == float("inf"):
         record = {**record, "options": {**options, "cut": None}}
     text = json.dumps({"format": _FORMAT, "version": _VERSION, **record}, indent=1, default=str)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    return f"{text}\n".encode()
 
 
 def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -191,7 +195,7 @@ def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LotusError(f"{path} does not exist; check the name.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LotusError(f"{path} is not a readable JSON file; save the scene again.") from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise LotusError(f"{path} is not the JSON of a Lotus scene; choose the file that ends in .scene.json.")

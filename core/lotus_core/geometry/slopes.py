@@ -15,6 +15,7 @@ import numpy as np
 
 from ..maps.normals import Normals, normalize
 from .camera import Camera
+from .inputs import as_mask
 
 _GRAZING = 0.02  # of the ray's cosine: a surface seen at less than about 1° gives no usable slope
 
@@ -48,7 +49,7 @@ def normals_from_depth(z: np.ndarray, camera: Camera, valid: np.ndarray | None =
     camera.check_size(z)
     z = np.asarray(z, np.float64)
     with np.errstate(invalid="ignore"):
-        usable = np.isfinite(z) & (z > 0) & (True if valid is None else valid)
+        usable = np.isfinite(z) & (z > 0) & as_mask(valid, z.shape)
     log_z = np.log(np.where(usable, z, 1.0))
     p, known_p = _one_axis(log_z, usable, cut)
     q, known_q = _one_axis(log_z.T, usable.T, cut)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,39 +16,12 @@ from .calibration import calibrate
 from .camera import Camera
 from .edges import sharpen_edges
 from .fusion import fuse_normals, reconcile_normals, smooth_depth, uncertainty_weight
-from .grid import DEFAULT_CUT, fill_holes
+from .grid import fill_holes
+from .inputs import check_picture
 from .integration import integrate_normals
+from .options import Fusion, SceneOptions
 
-Mode = Literal["perspective", "relief", "points"]
-Fusion = Literal["poisson", "bilateral"]
-Shape = Literal["depth", "normals"]
 _ANCHOR = 1e-3  # weight of the depth beside normals in bilateral fusion
-
-
-@dataclass(frozen=True)
-class SceneOptions:
-    """How to build a scene. The defaults are what `lotus mesh` does without options."""
-
-    mode: Mode = "perspective"
-    fov_deg: float | None = None  # horizontal; None: from focal_35mm, else 55° along the longer side
-    focal_35mm: float | None = None  # from EXIF
-    far: float | None = DEFAULT_FAR  # distance of the map's far end, the near end being 1; None: from the normals
-    known_length: tuple[float, float, float, float, float] | None = None  # pixels x, y, x, y and the metres between
-    cut: float = DEFAULT_CUT  # relative jump of depth at which the surface tears
-    stride: int | None = None  # a vertex on every n-th pixel; None: 1, more where > 2 million would be left
-    quads: bool = False
-    min_faces: int = 64  # smaller islands are dropped
-    fill_holes: int = 0  # pixels: larger holes stay open
-    sky: float | None = None  # nearness (0 far … 1 near) below which a pixel is sky and is removed
-    max_std: float | None = None  # of the depth; less certain pixels are removed
-    refine: bool = True  # sharpen soft edges, and let the normals sharpen the surface
-    fusion: Fusion = "poisson"  # how the normals sharpen it; "bilateral" keeps more edges and takes seconds
-    shape: Shape = "depth"  # "normals": the surface is integrated from them alone, the depth map says nothing
-    smooth_px: float = 0.0  # smoothing where the depth is uncertain
-    target_faces: int | None = None
-    width_mm: float = 100.0  # relief
-    relief_mm: float = 10.0  # relief, from its farthest to its nearest point
-    base_mm: float | None = None  # relief: a closed solid with a base of this thickness
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +55,13 @@ def build_surface(
     The result has the size of the depth map; maps of another size are resized to it. photo: uint8, of the same size;
     `refine` then puts depth edges where the colours change. For hosts that build their meshes
     themselves; `mode`, `cut`, `stride` and what follows from the mesh do not matter here (`cut` does for `smooth_px`).
-    Raises LotusError: impossible options, no pixel left.
+    Raises LotusError: options that need a map which is not there, another photo, no pixel left.
     """
     options = SceneOptions() if options is None else options
+    if photo is not None:
+        check_picture(photo)
+    if options.smooth_px > 0 and uncertainty is None:
+        raise _without_uncertainty("Smoothing")
     depth, normals, uncertainty = at_size(depth.values.shape, depth, normals, uncertainty)
     valid = usable_pixels(depth, uncertainty, options)
     std = None if uncertainty is None else uncertainty.std
@@ -134,9 +111,13 @@ def usable_pixels(depth: Depth, uncertainty: Uncertainty | None, options: SceneO
         valid &= depth.near_white() >= options.sky
     if options.max_std is not None:
         if uncertainty is None:
-            raise LotusError("Cutting by uncertainty needs an uncertainty map; predict one with a generative model.")
+            raise _without_uncertainty("Cutting")
         valid &= uncertainty.std <= options.max_std
     return valid
+
+
+def _without_uncertainty(action: str) -> LotusError:
+    return LotusError(f"{action} by uncertainty needs an uncertainty map; predict one with a generative model.")
 
 
 def _camera(
@@ -177,8 +158,6 @@ def _refine(
         agreed = reconcile_normals(normals, sharp, camera, valid)
         merged = integrate_normals(agreed, camera, valid, depth=sharp, depth_weight=anchor)
         return np.where(valid & agreed.valid, merged, sharp).astype(np.float32)
-    if fusion != "poisson":
-        raise LotusError(f"There is no fusion {fusion!r}; it is 'poisson' or 'bilateral'.")
     return fuse_normals(z, normals, camera, valid, depth_weight=weight, photo=photo)
 
 

@@ -69,7 +69,7 @@ def fuse_to_mesh(views: Sequence[View], *, resolution: int = 192, truncation: fl
     try:
         from skimage.measure import marching_cubes
     except ImportError as error:
-        raise LotusError("Fusing to a mesh needs scikit-image; run: pip install 'lotus-geometry[mesh]'.") from error
+        raise LotusError("Fusing to a mesh needs scikit-image; run: pip install scikit-image.") from error
     if not views or not any(view.valid.any() for view in views):
         raise LotusError("There are no views with valid depth to fuse.")
     if not 8 <= resolution <= 512:

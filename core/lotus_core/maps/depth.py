@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
+from ..arrays import as_bool, float32
 from ..errors import LotusError
 from . import storage
 from .colormap import colorize
@@ -22,21 +23,23 @@ DEFAULT_NEAR, DEFAULT_FAR = 1.0, 10.0
 class Depth:
     """values: float32 H×W in [0, 1]; space: "disparity" (1 = near) or "depth" (1 = far); valid: bool H×W or None (all).
 
-    Affine-invariant: no metres. Invalid pixels hold 0. Raises LotusError for another shape, a value outside [0, 1] or a
-    value that is not finite at a valid pixel, and an unknown space.
+    Affine-invariant: no metres. Invalid pixels hold 0. Takes arrays and tensors of any dtype and copies them; with
+    `copy` False a float32 array that is given away may be kept. Raises LotusError for another shape, a value outside
+    [0, 1] or a value that is not finite at a valid pixel, and an unknown space.
     """
 
     values: np.ndarray
     space: Space
     valid: np.ndarray | None = None
+    copy: InitVar[bool] = True
 
-    def __post_init__(self) -> None:
-        values = np.asarray(self.values, np.float32)
+    def __post_init__(self, copy: bool) -> None:
+        values = float32(self.values, "A depth map", copy and self.valid is None)
         if values.ndim != 2 or values.size == 0:
             raise LotusError(f"Depth is a height×width array; this one has the shape {values.shape}.")
         check_space(self.space)
         if self.valid is not None:
-            valid = np.asarray(self.valid, bool)
+            valid = as_bool(self.valid)
             if valid.shape != values.shape:
                 raise LotusError(f"The mask {valid.shape} and the depth {values.shape} differ in size; resize one.")
             values = np.where(valid, values, np.float32(0))
@@ -50,8 +53,8 @@ class Depth:
 
     @property
     def mask(self) -> np.ndarray:
-        """bool H×W, True where the depth is valid."""
-        return np.ones(self.values.shape, bool) if self.valid is None else self.valid
+        """bool H×W, True where the depth is valid; a copy."""
+        return np.ones(self.values.shape, bool) if self.valid is None else self.valid.copy()
 
     def to_z(self, near: float = DEFAULT_NEAR, far: float = DEFAULT_FAR) -> np.ndarray:
         """Distance along the optical axis, float32 H×W in [near, far].
@@ -71,18 +74,18 @@ class Depth:
             return self
         z = self.to_z(near, far).astype(np.float64)
         values = (1 / z - 1 / far) / (1 / near - 1 / far) if space == "disparity" else (z - near) / (far - near)
-        return Depth(np.clip(values, 0, 1).astype(np.float32), space, self.valid)
+        return Depth(np.clip(values, 0, 1).astype(np.float32), space, self.valid, copy=False)
 
     def resize(self, size: tuple[int, int]) -> Depth:
         """Resize to (height, width), bilinear (a wider triangle when shrinking); invalid pixels do not bleed in."""
         if self.valid is None:
-            return Depth(np.clip(resize(self.values, *size), 0, 1), self.space)
+            return Depth(np.clip(resize(self.values, *size), 0, 1), self.space, copy=False)
         values, valid = resize_valid(self.values, self.valid, *size)
         return Depth(np.clip(values, 0, 1), self.space, valid)
 
     def near_white(self) -> np.ndarray:
-        """Nearness, float32 H×W in [0, 1], 1 = near: what ControlNet depth models expect. Invalid pixels are 0."""
-        near = self.values if self.space == "disparity" else 1 - self.values
+        """Nearness, float32 H×W in [0, 1], 1 = near, as ControlNet depth models expect; invalid pixels 0. A copy."""
+        near = self.values.copy() if self.space == "disparity" else 1 - self.values
         return near if self.valid is None else np.where(self.valid, near, np.float32(0))
 
     def preview(self, colormap: str = "spectral") -> np.ndarray:
@@ -131,7 +134,7 @@ class Depth:
                 raise LotusError(f"{path} is a colour picture, not a depth map; load the grey file, not the preview.")
             values = values[..., 0]
         valid = storage.mask_from_words(stored.words, values.shape[:2], path)
-        return cls(values, said or space, valid)  # type: ignore[arg-type]
+        return cls(values, said or space, valid, copy=False)  # type: ignore[arg-type]
 
 
 def check_space(space: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
+from ..arrays import float32
 from ..errors import LotusError
 from . import storage
 from .png import write_png
@@ -28,25 +29,34 @@ _SIGNS: dict[str, tuple[int, int, int]] = {
 class Normals:
     """values: float32 H×W×3, unit vectors (zero where unknown), in camera axes named by `convention`.
 
-    Raises LotusError for another shape, values that are not finite, and an unknown convention.
+    Takes arrays and tensors of any float dtype and copies them; with `copy` False a float32 array that is given away
+    may be kept. Raises LotusError for another shape, values that are not finite, lengths that are neither 0 nor 1
+    within 2 % (`from_vectors` makes unit vectors of any), and an unknown convention.
     """
 
     values: np.ndarray
     convention: Convention = "lotus"
+    copy: InitVar[bool] = True
 
-    def __post_init__(self) -> None:
-        values = np.asarray(self.values, np.float32)
+    def __post_init__(self, copy: bool) -> None:
+        values = float32(self.values, "A normal map", copy)
         if values.ndim != 3 or values.shape[2] != 3 or values.size == 0:
             raise LotusError(f"Normals are a height×width×3 array; this one has the shape {values.shape}.")
         if not np.isfinite(values).all():
             raise LotusError("The normal map holds NaN or infinite values; set those pixels to zero or predict again.")
         check_convention(self.convention)
+        wrong = _count_others(values)
+        if wrong:
+            raise LotusError(
+                f"Normals are unit vectors, or zero where unknown, but {wrong:,} of {values.size // 3:,} are neither:"
+                " decode textures to 2 t - 1 first, and use Normals.from_vectors for vectors of other lengths."
+            )
         object.__setattr__(self, "values", values)
 
     @classmethod
     def from_vectors(cls, vectors: np.ndarray, convention: Convention = "lotus") -> Normals:
         """Scale H×W×3 vectors of any length to unit length; those shorter than 1e-3 become zero (unknown)."""
-        return cls(normalize(np.asarray(vectors, np.float32)), convention)
+        return cls(normalize(float32(vectors, "Vectors", copy=False)), convention, copy=False)
 
     @property
     def valid(self) -> np.ndarray:
@@ -57,7 +67,7 @@ class Normals:
         """The same normals in "lotus", "opengl", "directx" or "opencv" axes."""
         check_convention(convention)
         signs = np.multiply(_SIGNS[self.convention], _SIGNS[convention]).astype(np.float32)
-        return Normals(self.values * signs, convention)
+        return Normals(self.values * signs, convention, copy=False)
 
     def resize(self, size: tuple[int, int]) -> Normals:
         """Resize to (height, width), bilinear (a wider triangle when shrinking), and scale back to unit length."""
@@ -118,8 +128,9 @@ class Normals:
             raise LotusError(f"{path} is not a normal map: it needs three channels.")
         coded = stored.coded or (said is None and _is_texture(stored.values))
         vectors = stored.values * 2 - 1 if coded else stored.values
-        values = normalize(vectors) if coded or said is None else vectors
-        return cls(values, said or convention)  # type: ignore[arg-type]
+        # Our own float files come back as they were, unless another program has resized them.
+        as_they_are = not coded and said is not None and np.isfinite(vectors).all() and not _count_others(vectors)
+        return (cls if as_they_are else cls.from_vectors)(vectors, said or convention)  # type: ignore[arg-type]
 
 
 def normalize(vectors: np.ndarray) -> np.ndarray:
@@ -128,6 +139,12 @@ def normalize(vectors: np.ndarray) -> np.ndarray:
         length = np.sqrt(np.einsum("...c,...c->...", vectors, vectors))[..., None]
     good = np.isfinite(length) & (length > 1e-3)
     return np.where(good, vectors / np.where(good, length, 1), 0).astype(np.float32)
+
+
+def _count_others(values: np.ndarray) -> int:
+    """How many of H×W×3 vectors are neither of unit length, within 2 %, nor zero."""
+    squared = np.einsum("hwc,hwc->hw", values, values)
+    return int(np.count_nonzero((np.abs(squared - 1) > 0.04) & (squared > 0)))
 
 
 def _is_texture(values: np.ndarray) -> bool:

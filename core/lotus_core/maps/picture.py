@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arrays import float32
 from ..errors import LotusError
 from . import storage
 from .png import write_png
@@ -23,7 +24,7 @@ class Picture:
     psnr_db: float | None = None
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values, np.float32)
+        values = float32(self.values, "A picture")
         if values.ndim != 3 or values.shape[2] != 3 or values.size == 0:
             raise LotusError(f"A picture is a height×width×3 array; this one has the shape {values.shape}.")
         if not np.isfinite(values).all():

@@ -3,6 +3,7 @@
 Pillow has no 16-bit RGB mode; pypng writes no text and no filters (files a quarter larger), and reads filtered files
 byte by byte in Python; OpenCV and imagecodecs would do it for 30–90 MB more to install. So writing is the lines below
 (2048² RGB16 in under a second), and reading is Pillow's decoder, for RGB16 twice: for the high and for the low bytes.
+Grey of 16 bits with alpha, of which Pillow keeps 8, has the layout of RGBA of 8 bits, so it is read as that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +54,12 @@ def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, str]]:
     path = Path(path)
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            sixteen_bit_colour = [tile[3] for tile in image.tile] in (["RGB;16B"], ["RGBA;16B"])
+            layout = [tile[3] for tile in image.tile]
+            sixteen_bit_colour = layout in (["RGB;16B"], ["RGBA;16B"])
             text = {key: str(value) for key, value in getattr(image, "text", {}).items()}
             if image.mode == "P":
                 return np.asarray(image.convert("RGB")), text
-            pixels = np.asarray(image)
+            pixels = _grey_of_grey_alpha(path) if layout == ["LA;16B"] else np.asarray(image)
         if sixteen_bit_colour:
             with Image.open(path, formats=["PNG"]) as image:
                 # Pillow keeps the high byte of a sample; told that they are little-endian, it keeps the low one.
@@ -66,6 +69,8 @@ def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, str]]:
                 pixels = pixels.astype(np.uint16) << 8 | np.asarray(image)
     except FileNotFoundError:
         raise LotusError(f"{path} does not exist; check the name.") from None
+    except (Image.DecompressionBombError, MemoryError):
+        raise LotusError(f"{path} has too many pixels to be read; scale it down.") from None
     except (OSError, SyntaxError, ValueError, zlib.error) as error:
         raise LotusError(f"{path} is not a readable PNG file ({error}); save it again or choose another.") from error
     if pixels.dtype == np.bool_:
@@ -75,3 +80,15 @@ def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, str]]:
     if pixels.ndim == 3:
         pixels = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
     return np.ascontiguousarray(pixels), text
+
+
+def _grey_of_grey_alpha(path: Path) -> np.ndarray:
+    """uint16 H×W of a PNG of colour type 4 with 16 bits: a sample's bytes as the channels of another type."""
+    from PIL import Image
+
+    data = bytearray(path.read_bytes())
+    data[24:26] = 8, _RGBA  # IHDR's depth and type (PNG specification, 11.2.1), then its checksum
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with Image.open(BytesIO(data), formats=["PNG"]) as image:
+        high, low = np.moveaxis(np.asarray(image), 2, 0)[:2]
+    return high.astype(np.uint16) << 8 | low

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
+
+from ..errors import LotusError
 
 
 def resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize float32 H×W or H×W×C. Pixel centres are at +0.5, so the picture does not shift; edges repeat."""
+    """Resize float32 H×W or H×W×C. Pixel centres are at +0.5, so the picture does not shift; edges repeat.
+
+    Raises LotusError unless both sizes are whole numbers above 0.
+    """
+    if not all(isinstance(size, Integral) and size > 0 for size in (height, width)):
+        raise LotusError(f"A size is height and width in whole pixels, at least 1, not {height!r} and {width!r}.")
     return _along(_along(values, 0, height), 1, width)
 
 

@@ -51,10 +51,10 @@ def write_map(path: str | os.PathLike[str], values: np.ndarray, coded: np.ndarra
     elif suffix == ".exr":
         _write_exr(path, values, words)
     elif suffix == ".npy":
-        with atomic_path(words_path(path)) as temporary:
-            temporary.write_text(json.dumps(words, indent=1) + "\n", encoding="utf-8")
-        with atomic_path(path) as temporary:
-            np.save(temporary, values)
+        with atomic_path(words_path(path)) as described:  # both are written before either takes its name
+            described.write_text(json.dumps(words, indent=1) + "\n", encoding="utf-8")
+            with atomic_path(path) as temporary, open(temporary, "wb") as file:  # numpy would add .npy to "a.NPY"
+                np.save(file, values)
     else:
         raise LotusError(f"Cannot write {path}: maps are saved as {', '.join(SUFFIXES)}; change the end of the name.")
 
@@ -88,8 +88,11 @@ def words_path(path: Path) -> Path:
 
 
 def mask_to_words(mask: np.ndarray | None) -> dict[str, str]:
-    """A bool H×W mask as metadata (deflated bits, base64); nothing for None."""
-    return {} if mask is None else {"valid": base64.b64encode(zlib.compress(np.packbits(mask).data, 9)).decode()}
+    """A bool H×W mask as metadata (deflated bits, base64; its height and width); nothing for None."""
+    if mask is None:
+        return {}
+    bits = base64.b64encode(zlib.compress(np.packbits(mask).data, 9)).decode()
+    return {"valid": bits, "valid_size": "{} {}".format(*mask.shape)}
 
 
 def mask_from_words(words: dict[str, str], shape: tuple[int, ...], path: str | os.PathLike[str]) -> np.ndarray | None:
@@ -98,9 +101,15 @@ def mask_from_words(words: dict[str, str], shape: tuple[int, ...], path: str | o
         return None
     try:
         bits = np.frombuffer(zlib.decompress(base64.b64decode(words["valid"])), np.uint8)
-        return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
     except (binascii.Error, zlib.error, ValueError) as error:
         raise LotusError(f"The validity mask in {path} is damaged; save the map again.") from error
+    own = "{} {}".format(*shape)  # the first files did not say it
+    if words.get("valid_size", own) != own or bits.size != (shape[0] * shape[1] + 7) // 8:
+        raise LotusError(
+            f"The validity mask in {path} is of another size than its picture, which another program must have resized"
+            " or cropped: save the map again, or without its metadata."
+        )
+    return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
 
 def check_kind(stored: StoredMap, kind: str, path: str | os.PathLike[str]) -> None:
@@ -139,7 +148,7 @@ def load_npy(path: Path) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             values = np.lib.format.read_array(file, allow_pickle=False)  # np.load would open archives too
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, MemoryError, tokenize.TokenError) as error:
         raise LotusError(f"{path} is not a readable NPY file of numbers; save it again or choose another.") from error
     if values.dtype.kind not in "fiub":
         raise LotusError(f"{path} does not hold numbers ({values.dtype}); save float32 values.")

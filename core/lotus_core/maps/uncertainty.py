@@ -8,13 +8,14 @@ from typing import Literal
 
 import numpy as np
 
+from ..arrays import float32
 from ..errors import LotusError
 from . import storage
 from .colormap import colorize
 from .depth import Depth
 from .normals import Normals
 from .png import write_png
-from .resample import resize
+from .resample import resize, resize_valid
 
 Unit = Literal["depth", "degrees"]
 _FULL_SCALE = {"depth": 1.0, "degrees": 180.0}  # what the code 65535 of a PNG means
@@ -25,8 +26,10 @@ class Uncertainty:
     """std: float32 H×W ≥ 0; mean: the map it belongs to; samples: how many were drawn; unit of std.
 
     unit "depth": standard deviation in the units of `Depth.values`. unit "degrees": mean angle from the mean normal.
-    mean is None, and samples may be 0 (unknown), when read from a file, which holds the deviation only.
-    Raises LotusError for another shape, negative values, or values that are not finite.
+    mean is None, and samples may be 0 (unknown), when read from a file, which holds the deviation only. Where the mean
+    is not valid, std says nothing. Takes arrays and tensors of any dtype and copies them.
+    Raises LotusError for another shape, negative values or samples, values that are not finite, and a mean of another
+    kind or size.
     """
 
     std: np.ndarray
@@ -35,31 +38,48 @@ class Uncertainty:
     unit: Unit
 
     def __post_init__(self) -> None:
-        std = np.asarray(self.std, np.float32)
+        std = float32(self.std, "An uncertainty map")
         if std.ndim != 2 or std.size == 0:
             raise LotusError(f"Uncertainty is a height×width array; this one has the shape {std.shape}.")
         if self.unit not in _FULL_SCALE:
             raise LotusError(f"There is no uncertainty unit {self.unit!r}; it is 'depth' or 'degrees'.")
         if not np.isfinite(std).all() or std.min() < 0:
             raise LotusError("The uncertainty map holds negative, NaN or infinite values; predict it again.")
+        if self.samples < 0:
+            raise LotusError(f"An uncertainty is of 0 samples (unknown) or more, not of {self.samples}.")
+        if self.mean is not None:
+            kind, name = (Depth, "depth") if self.unit == "depth" else (Normals, "normals")
+            if not isinstance(self.mean, kind) or self.mean.values.shape[:2] != std.shape:
+                raise LotusError(f"An uncertainty in {self.unit} belongs to {name} of its own size, {std.shape}.")
         object.__setattr__(self, "std", std)
 
     def mask(self, threshold: float) -> np.ndarray:
-        """bool H×W, True where the model is sure: std ≤ threshold (same unit)."""
-        return self.std <= threshold
+        """bool H×W, True where the model is sure: std ≤ threshold (same unit) and the mean is valid."""
+        valid = self._valid
+        return self.std <= threshold if valid is None else (self.std <= threshold) & valid
+
+    @property
+    def _valid(self) -> np.ndarray | None:
+        """Where the mean is valid; None for everywhere."""
+        return self.mean.valid if self.mean is not None else None
 
     def resize(self, size: tuple[int, int]) -> Uncertainty:
         """Resize to (height, width) together with the mean."""
         mean = None if self.mean is None else self.mean.resize(size)
-        return Uncertainty(resize(self.std, *size), mean, self.samples, self.unit)
+        valid = self._valid
+        std = resize(self.std, *size) if valid is None else resize_valid(self.std, valid, *size)[0]
+        return Uncertainty(std, mean, self.samples, self.unit)
 
     def scale(self) -> float:
-        """The std that the preview shows at full brightness unless told otherwise: the 98 % quantile, never 0."""
-        return max(float(np.quantile(self.std, 0.98)), 1e-6)
+        """The std that the preview shows at full brightness unless told otherwise: the 98 % quantile of the valid
+        pixels, never 0."""
+        valid = self._valid
+        std = self.std if valid is None or not valid.any() else self.std[valid]
+        return max(float(np.quantile(std, 0.98)), 1e-6)
 
     def preview(self, scale: float | None = None) -> np.ndarray:
         """uint8 H×W×3: black = sure, yellow = std ≥ scale (inferno); scale defaults to `scale()`."""
-        return colorize(self.std / (self.scale() if scale is None else scale), "inferno")
+        return colorize(self.std / _checked_scale(self.scale() if scale is None else scale), "inferno")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write std as .png (16 bits of 1 for depth or of 180°; error ≤ that/131070), .exr or .npy (exact)."""
@@ -93,3 +113,9 @@ class Uncertainty:
         std = stored.values * np.float32(_FULL_SCALE[known]) if stored.coded else stored.values
         samples = stored.words.get("samples", "0")
         return cls(std, None, int(samples) if samples.isdigit() else 0, known)  # type: ignore[arg-type]
+
+
+def _checked_scale(scale: float) -> float:
+    if not 0 < scale < float("inf"):
+        raise LotusError(f"A scale is the std of full brightness, above 0, not {scale}.")
+    return scale

@@ -93,8 +93,7 @@ def _texture_paths(source: str | None) -> list[Path]:
             folder = Path(str(import_module("skimage.data").__file__)).parent
         except ImportError:
             raise LotusError(
-                "The public textures come with scikit-image: "
-                'pip install "lotus-geometry[train]", or set textures to a folder.'
+                "The public textures come with scikit-image: pip install scikit-image, or set textures to a folder."
             ) from None
         paths = [path for name in _PUBLIC_TEXTURES for path in sorted(folder.glob(f"{name}.*"))]
     else:
