@@ -29,6 +29,14 @@ def json_or_nothing(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both paths lead to one file; False where either does not exist."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix) that takes its place on success and is deleted on any error.

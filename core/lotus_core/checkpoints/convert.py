@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..errors import LotusError
-from ..files import atomic_path
+from ..files import atomic_path, same_file
 from ..model import LotusModel
 from ..precision import not_finite
 from ..progress import Progress
@@ -222,8 +222,7 @@ def _let_go(model: LotusModel) -> None:
 
 def _check_not_read(target: Path, *read: str | None) -> None:
     for name in read:
-        path = Path(name).expanduser() if name else None
-        if path is not None and path.exists() and target.exists() and path.samefile(target):
+        if name and same_file(Path(name).expanduser(), target):
             raise LotusError(f"{target} is what is converted: write the result under another name.")
 
 

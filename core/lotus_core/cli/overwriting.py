@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import LotusError
-from ..files import json_or_nothing
+from ..files import json_or_nothing, same_file
 
 
 def check_inputs_stay(written: Iterable[Path], inputs: Iterable[str | Path]) -> None:
     """Raise LotusError where a file that a command is about to write is one that it reads."""
     given = [Path(path) for path in inputs]
     for file in written:
-        if any(_same(file, path) for path in given):
+        if any(same_file(file, path) for path in given):
             raise LotusError(f"Cannot write {file}: it is one of the inputs; choose another place with -o.")
 
 
@@ -22,10 +22,3 @@ def check_record_is_ours(path: Path) -> None:
     keep theirs under the same name, `<photo>.json`."""
     if path.is_file() and "lotus-geometry" not in (json_or_nothing(path).get("versions") or {}):
         raise LotusError(f"Cannot write {path}: the file there is no record of Lotus's; choose another place with -o.")
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:  # one of them does not exist
-        return False

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def save_mesh(
     normal_map: np.ndarray | None = None,
     unlit: bool | None = None,
     camera_to_world: np.ndarray | None = None,
+    beside: Mapping[Path, bytes] | None = None,
 ) -> None:
     """Write a mesh by suffix; a mesh without faces is written as points. Only OBJ keeps quads.
 
@@ -48,26 +50,11 @@ def save_mesh(
     .obj: with `<stem>.mtl` and `<stem>.texture.png` beside it; without faces or UVs with the sRGB colour of each vertex
     behind its position (`v x y z r g b`) instead.
 
-    texture: uint8 H×W×3, used with `mesh.uvs`. normal_map: uint8 H×W×3. Raises LotusError: another suffix, pictures or
-    colours that are not uint8, a mesh too large for GLB, a place that cannot be written; files that were there then
-    stay, all of them.
+    texture: uint8 H×W×3, used with `mesh.uvs`. normal_map: uint8 H×W×3. beside: other files to write together with the
+    mesh, which comes last, so that whoever sees it finds what belongs to it. Raises LotusError: another suffix,
+    pictures or colours that are not uint8, a mesh too large for GLB, a place that cannot be written; files that were
+    there then stay, all of them.
     """
-    write_together(
-        mesh_data(mesh, path, texture, camera, normal_map=normal_map, unlit=unlit, camera_to_world=camera_to_world)
-    )
-
-
-def mesh_data(
-    mesh: Mesh,
-    path: str | os.PathLike[str],
-    texture: np.ndarray | None = None,
-    camera: Camera | None = None,
-    *,
-    normal_map: np.ndarray | None = None,
-    unlit: bool | None = None,
-    camera_to_world: np.ndarray | None = None,
-) -> dict[Path, bytes]:
-    """What `save_mesh` writes: the content of each file, the mesh last, so that whoever sees it finds its material."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -84,8 +71,10 @@ def mesh_data(
         )
     if suffix == ".glb":
         place = np.eye(4) if camera_to_world is None else camera_to_world
-        return {path: _glb(mesh, texture, camera, normal_map, unlit, place)}
-    return {path: _ply(mesh, texture)} if suffix == ".ply" else _obj(mesh, path, texture)
+        files = {path: _glb(mesh, texture, camera, normal_map, unlit, place)}
+    else:
+        files = {path: _ply(mesh, texture)} if suffix == ".ply" else _obj(mesh, path, texture)
+    write_together({**(beside or {}), **files})
 
 
 def mesh_files(path: str | os.PathLike[str]) -> list[Path]:

@@ -18,7 +18,7 @@ from ..progress import Cancel, Progress, Steps
 from .baking import detail_between, tangent_map
 from .camera import Camera
 from .decimate import decimate
-from .export import mesh_data
+from .export import save_mesh
 from .grid import MOST_VERTICES, automatic_stride
 from .inputs import check_picture
 from .mesh import Mesh
@@ -77,10 +77,10 @@ class Scene:
         path = Path(path)
         encoded = None if self.normal_map is None else self.normal_map.preview("opengl")
         pose = self.camera_to_world
-        files = mesh_data(self.mesh, path, self.photo, self.camera, normal_map=encoded, camera_to_world=pose)
-        beside = sidecar_path(path)
-        write_together({beside: _sidecar({**self.record, **record, "mesh": path.name}), **files})
-        return [path, beside]
+        sidecar = sidecar_path(path)
+        beside = {sidecar: _sidecar({**self.record, **record, "mesh": path.name})}
+        save_mesh(self.mesh, path, self.photo, self.camera, normal_map=encoded, camera_to_world=pose, beside=beside)
+        return [path, sidecar]
 
     def save_maps(self, folder: str | os.PathLike[str], stem: str, convention: Convention = "opengl") -> list[Path]:
         """Distance, curvature and occlusion as EXR, normals as PNG: see `save_surface_maps`. Raises LotusError for a
