@@ -117,14 +117,13 @@ def motions_of(frames: Sequence[Frame]) -> list[Motion | None]:
 def predict(predictor: LotusPredictor, clip: Clip, noise: str) -> np.ndarray:
     """Raw depth of every frame, N×H×W, with noise as `lotus batch --noise` has it."""
     info, factor = predictor.model.info, predictor.model.latent_factor
-    moving = MovingNoise((info.resolution / WIDTH / factor,) * 2)
+    flows = [None if motion is None else motion.flow for motion in clip.motions]
+    moving = MovingNoise((info.resolution / WIDTH / factor,) * 2, flows.__getitem__)
     fresh = FreshNoise()
     predictor.noise = {"fresh": fresh, "shared": draw_noise, "motion": moving}[noise]
     maps = []
-    for index, (frame, motion) in enumerate(zip(clip.frames, clip.motions, strict=True)):
-        fresh.frame = index
-        if motion is not None:
-            moving.step(motion.flow)
+    for index, frame in enumerate(clip.frames):
+        fresh.frame = moving.frame = index
         maps.append(predictor.depth(frame.image).values)
     return np.stack(maps)
 

@@ -9,7 +9,7 @@ from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
 from lotus_core.maps.textures import Meaning, Texture, write_texture
 
-from . import images, storage
+from . import images, photos, reliefs, storage
 from .thumbnails import set_thumbnail
 
 _SAME_SHAPE = 0.02  # of the ratio of the sides; maps may be smaller than the photo, and then rounded
@@ -38,6 +38,7 @@ def put_map(
 
 def put_texture(photo: bpy.types.Image, kind: str, texture: Texture, model: str = "", *, place: str) -> str:
     """The same with the image of a map, whose file is moved away or packed. Raises LotusError."""
+    photos.check_own(photo)
     stem = f"{storage.file_stem(photo)}_{kind}"
     image, note = storage.adopt(texture.file, f"{photo.name} {kind}", stem, place=place)
     attach(photo, kind, image, texture.meaning, np.load(texture.thumbnail, allow_pickle=False), model)
@@ -47,17 +48,34 @@ def put_texture(photo: bpy.types.Image, kind: str, texture: Texture, model: str 
 def attach(
     photo: bpy.types.Image, kind: str, image: bpy.types.Image, meaning: Meaning, thumbnail: np.ndarray, model: str
 ) -> None:
-    """Make an image the photo's map of this kind, wherever its predecessor was used. thumbnail: uint8 h×w×3."""
+    """Make an image the photo's map of this kind, wherever its predecessor was used. thumbnail: uint8 h×w×3.
+
+    Raises LotusError for a photo of another .blend.
+    """
+    photos.check_own(photo)
     images.describe(image, meaning, model)
     set_thumbnail(image, thumbnail)
+    photo.use_fake_user = True  # else saving the .blend drops a photo that only its maps make worth keeping
     _let_blender_follow(photo)
     old = images.map_of(photo, kind)
     setattr(photo.lotus, kind, image)
     if old is not None:
-        name = old.name
-        old.user_remap(image)
+        _replace(old, image, kind)
+
+
+def _replace(old: bpy.types.Image, image: bpy.types.Image, kind: str) -> None:
+    """Put a map in the place of another, except where the other belongs to copies of the photo, which keep it."""
+    name = old.name
+    copies = [photo for photo in bpy.data.images if images.map_of(photo, kind) == old]
+    old.user_remap(image)
+    reliefs.follow(image, old.lotus.space)
+    for photo in copies:
+        setattr(photo.lotus, kind, old)
+    if copies:
+        old.name = f"{copies[0].name} {kind}"
+    else:
         bpy.data.images.remove(old)
-        image.name = name
+    image.name = name
 
 
 def _let_blender_follow(photo: bpy.types.Image) -> None:
@@ -73,7 +91,7 @@ def _let_blender_follow(photo: bpy.types.Image) -> None:
 def check_shape(photo: bpy.types.Image, kind: str, value: Depth | Normals | Uncertainty) -> None:
     """Raise LotusError where a map is of another shape than its photo."""
     rows, columns = (value.std if isinstance(value, Uncertainty) else value.values).shape[:2]
-    width, height = images.size_of(photo)
+    width, height = photos.size_of(photo)
     if abs(columns * height - rows * width) > _SAME_SHAPE * rows * width:
         raise LotusError(
             f"The {kind} map is {columns}×{rows} pixels, which is another shape than the photo's {width}×{height}:"

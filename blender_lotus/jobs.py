@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import bpy
 from bpy.app.handlers import persistent
 
+from . import progress
 from .backends.base import Backend
 
 
@@ -54,11 +57,16 @@ class Jobs:
 
     def step(self) -> bool:
         """Go on with the current run; False when it has ended (or was stopped)."""
-        if self.run is None:
+        run = self.run
+        if run is None:
             return False
-        if self.run.step():
-            return True
-        self._end()
+        try:
+            if run.step():
+                return True
+        except Exception as error:  # our own fault: the panel has to stay usable
+            self._break(run, error)
+        else:
+            self._end()
         return False
 
     def cancel(self) -> None:
@@ -90,10 +98,13 @@ class Jobs:
         return self._backend
 
     def known_models(self, kind: str) -> list[str]:
-        """Names of models for "depth" or "normal" that the backend has told of, when it started or was checked."""
-        info = getattr(self._backend, "info", {})
-        names = [model["name"] if isinstance(model, dict) else model for model in info.get("models", [])]
-        return [name for name in names if ("normal" in name.lower()) == (kind == "normal")]
+        """Names of models for "depth" or "normal" that the backend has told of, when it started or was checked; of a
+        backend that does not say what they predict, those whose name does not speak against it.
+        """
+        other = "depth" if kind == "normal" else "normal"
+        models = getattr(self._backend, "info", {}).get("models", [])
+        told = [model["name"] for model in models if isinstance(model, dict) and model["task"] == kind]
+        return told + [name for name in models if isinstance(name, str) and other not in name.lower()]
 
     def close_backend(self) -> None:
         """Stop the backend's processes; the next run starts new ones."""
@@ -103,10 +114,11 @@ class Jobs:
 
     def register(self) -> None:
         bpy.app.handlers.load_pre.append(_on_load)
-        atexit.register(self.stop)
+        atexit.register(self.stop)  # when there is no window any more
 
     def unregister(self) -> None:
         self.stop()
+        progress.end()
         atexit.unregister(self.stop)
         if _on_load in bpy.app.handlers.load_pre:
             bpy.app.handlers.load_pre.remove(_on_load)
@@ -118,6 +130,17 @@ class Jobs:
         if run.state == "failed":
             self.message, self.log = run.message, run.log_tail()
         self.notes = [*run.notes, run.result] if run.state == "done" else run.notes
+
+    def _break(self, run: Run, error: Exception) -> None:
+        """Fail a run that met what it does not expect."""
+        traceback.print_exc()
+        log = traceback.format_exc()
+        with suppress(Exception):
+            self.stop()  # the backend as well: what it is at is not known
+        self.run, run.state = None, "failed"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        run.message = f"{run.title} stopped at an error inside Lotus ({reason}): try again, and report it with the log."
+        self.message, self.notes, self.log = run.message, [], log
 
 
 def _make(kind: str, place: str, online: bool) -> Backend:
@@ -146,3 +169,4 @@ def _on_load(*_: object) -> None:
     """Another file is about to be loaded: what is being predicted belongs to the old one."""
     if jobs.running:
         jobs.stop("The prediction was stopped because another file was loaded.")
+    progress.end()

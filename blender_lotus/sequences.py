@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import bpy
@@ -12,13 +12,15 @@ import bpy
 from lotus_core.errors import LotusError
 
 
+def path_of(image: bpy.types.Image) -> Path:
+    """The file of an image; one that is linked from another .blend counts its path from there."""
+    return Path(bpy.path.abspath(image.filepath_raw, library=image.library))
+
+
 def frames_of(image: bpy.types.Image) -> list[tuple[int, Path]]:
     """Number and file of each frame of a sequence, from its first file on without gaps. Raises LotusError."""
-    first = Path(bpy.path.abspath(image.filepath_raw))
-    match = re.fullmatch(r"(.*?)(\d+)(\.[^.]+)", first.name)
-    if match is None:
-        raise LotusError(f"{first.name} has no number; a sequence is a row of files such as frame_0001.png.")
-    head, digits, suffix = match.groups()
+    first = path_of(image)
+    head, digits, suffix = _parts(first)
     found, number = [], int(digits)
     while (path := first.with_name(f"{head}{number:0{len(digits)}d}{suffix}")).is_file():
         found.append((number, path))
@@ -28,19 +30,55 @@ def frames_of(image: bpy.types.Image) -> list[tuple[int, Path]]:
     return found
 
 
+def gap_of(image: bpy.types.Image) -> str:
+    """One sentence where a file is missing and numbered ones follow, which `frames_of` leaves out; else "". Raises
+    LotusError.
+    """
+    number, last = frames_of(image)[-1]
+    head, digits, suffix = _parts(last)
+    named = re.compile(re.escape(head) + r"(\d+)" + re.escape(suffix))
+    matches = (named.fullmatch(path.name) for path in last.parent.iterdir())
+    later = sorted(int(match[1]) for match in matches if match and len(match[1]) >= len(digits))
+    after = len([other for other in later if other > number])
+    if not after:
+        return ""
+    missing = f"{head}{number + 1:0{len(digits)}d}{suffix}"
+    files = "file follows" if after == 1 else "files follow"
+    return (
+        f"The sequence ends with {last.name}, because there is no {missing}; {after} {files}, which are left out:"
+        " number the files without gaps."
+    )
+
+
+def _parts(path: Path) -> tuple[str, str, str]:
+    match = re.fullmatch(r"(.*?)(\d+)(\.[^.]+)", path.name)
+    if match is None:
+        raise LotusError(f"{path.name} has no number; a sequence is a row of files such as frame_0001.png.")
+    head, digits, suffix = match.groups()
+    return head, digits, suffix
+
+
 @contextmanager
 def frame_image(image: bpy.types.Image, frame: int) -> Iterator[bpy.types.Image]:
     """The file that the timeline's frame shows, the nearest one outside the sequence, as an image of its own for as
     long as the context lasts. Raises LotusError.
     """
     files = frames_of(image)
-    path = files[min(max(frame - 1, 0), len(files) - 1)][1]
+    with file_image(image, files[min(max(frame - 1, 0), len(files) - 1)][1]) as still:
+        yield still
+
+
+@contextmanager
+def file_image(image: bpy.types.Image, path: Path) -> Iterator[bpy.types.Image]:
+    """The same for one of its files."""
     try:
         still = bpy.data.images.load(str(path), check_existing=False)
     except RuntimeError:
         raise LotusError(f"{path} is not an image that Blender can read; predict it again.") from None
     try:
-        still.colorspace_settings.name, still.alpha_mode = image.colorspace_settings.name, image.alpha_mode
+        with suppress(TypeError):  # a space that this configuration of OpenColorIO lacks: Blender has chosen another
+            still.colorspace_settings.name = image.colorspace_settings.name
+        still.alpha_mode = image.alpha_mode
         yield still
     finally:
         bpy.data.images.remove(still)
@@ -48,7 +86,7 @@ def frame_image(image: bpy.types.Image, frame: int) -> Iterator[bpy.types.Image]
 
 def as_data(image: bpy.types.Image) -> None:
     """Keep Blender from changing the numbers: no colour space, no multiplying by alpha."""
-    image.colorspace_settings.name = "Non-Color"
+    image.colorspace_settings.is_data = True  # the space's name differs between configurations of OpenColorIO
     image.alpha_mode = "CHANNEL_PACKED"
 
 

@@ -11,8 +11,19 @@ from .dependencies import importing
 from .frames import Frames, to_comfy
 from .handle import LoadedLotus
 from .predicting import Settings, predict_each
-from .ranges import RANGES, stretched
-from .schema import DepthType, model_and_image, resolution_input, running_inputs, samples_input, schema, seed_input
+from .ranges import RANGES, picture
+from .schema import (
+    DepthType,
+    chosen,
+    model_and_image,
+    resolution_input,
+    running_inputs,
+    samples_input,
+    schema,
+    seed_input,
+)
+
+NEAR = {"white": True, "black": False}
 
 
 class LotusDepth(io.ComfyNode):
@@ -32,14 +43,13 @@ class LotusDepth(io.ComfyNode):
                 "controlnet depth",
                 "z depth",
             ],
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 *model_and_image(),
                 seed_input(),
                 resolution_input(),
                 io.Combo.Input(
                     "near",
-                    options=["white", "black"],
+                    options=list(NEAR),
                     default="white",
                     tooltip="What ControlNet expects: near is white.",
                 ),
@@ -47,9 +57,10 @@ class LotusDepth(io.ComfyNode):
                     "range",
                     options=list(RANGES),
                     default="raw",
-                    tooltip="What becomes black and white in the image. raw: the network's own values, which are"
-                    " comparable between frames. whole batch: one range for a sequence, which does not flicker."
-                    " 2-98 %: the darkest and brightest 2 % are clipped. The depth output is not affected.",
+                    tooltip="What becomes black and white in the image. raw: the network's own values. whole batch: one"
+                    " stretch for a sequence, so that stretching adds no flicker. The network knows depth up to a scale"
+                    " and a shift, which differ between frames in all of them. 2-98 %: the darkest and brightest 2 %"
+                    " are clipped. The depth output is not affected.",
                 ),
                 samples_input(1, 1, "Mean of so many draws of noise (Lotus-G): calmer, and so many times slower."),
                 *running_inputs(),
@@ -69,9 +80,10 @@ class LotusDepth(io.ComfyNode):
             from lotus_core import Depth
 
         model.require_task("depth")
+        near_white = chosen(NEAR, near, "near")
+        how = chosen(dict.fromkeys(RANGES, range), range, "range")
         frames = Frames(image)
         height, width = frames.size
-        values = torch.zeros(len(frames), height, width)
         valid = torch.ones(len(frames), height, width, dtype=torch.bool)
         raw: list[Depth] = []
         averaged = samples > 1 and model.model.variant == "g"
@@ -82,16 +94,18 @@ class LotusDepth(io.ComfyNode):
             return predictor.uncertainty(source, samples=samples, **arguments).mean
 
         def keep(number: int, depth: Depth) -> None:
-            values[number] = torch.from_numpy(frames.crop(depth.values))
-            mask = None
-            if depth.valid is not None:
-                valid[number] = torch.from_numpy(frames.crop(depth.valid))
-                mask = valid[number].numpy()
-            raw.append(Depth(values[number].numpy(), depth.space, mask))
+            mask = None if depth.valid is None else frames.crop(depth.valid)
+            if mask is not None:
+                valid[number] = torch.from_numpy(mask)
+            raw.append(Depth(frames.crop(depth.values), depth.space, mask))
+
+        inverted = (model.model.info.space == "disparity") != near_white
+
+        def shown(number: int) -> torch.Tensor:
+            values = torch.from_numpy(raw[number].values)
+            return 1 - values if inverted else values
 
         drawn = samples if averaged else 1
-        predict_each(model, frames, Settings(**settings), cls.hidden.unique_id, predict, keep, drawn)
-        white_is_near = model.model.info.space == "disparity"
-        shown = values if white_is_near == (near == "white") else 1 - values
-        grey = stretched(shown, valid, range, 0.0 if near == "white" else 1.0)
-        return io.NodeOutput(to_comfy(grey[..., None].repeat(1, 1, 1, 3)), to_comfy(valid), raw)
+        predict_each(model, frames, Settings(**settings), predict, keep, drawn)
+        grey = picture(shown, valid, how, 0.0 if near_white else 1.0)
+        return io.NodeOutput(to_comfy(grey), to_comfy(valid), raw)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
@@ -19,6 +20,7 @@ from lotus_core.errors import LotusError
 FOLDERS = ("diffusion_models", "geometry_estimation", "checkpoints", "controlnet", "depthanything")
 DIFFUSERS, VAE, FAST = "diffusers", "vae", "vae_approx"
 SUFFIX = ".safetensors"
+INDEX = "model_index.json"
 AUTOMATIC = "automatic"
 GENERIC = re.compile(r"(diffusion_pytorch_)?model(\..*)?\.safetensors")
 TAESD = re.compile(r"taesd(_decoder)?\.safetensors")  # that of SD 1 and 2, not taesdxl
@@ -42,9 +44,9 @@ def local_models() -> dict[str, str]:
             if path is not None and _is_lotus(path):
                 found[f"{folder}/{_slashes(name)}"] = path
     for root in _roots(DIFFUSERS):
-        for index in sorted(root.glob("**/model_index.json")):
-            if _is_lotus(str(index.parent)):
-                found[f"{DIFFUSERS}/{index.parent.relative_to(root).as_posix()}"] = str(index.parent)
+        for place in _diffusers_folders(root):
+            if _is_lotus(str(place)):
+                found[f"{DIFFUSERS}/{place.relative_to(root).as_posix()}"] = str(place)
     return found
 
 
@@ -103,6 +105,12 @@ def fast_decoder_path(choice: str, model: str) -> str | None:
     return next((_required(FAST, name) for name in _files(FAST) if TAESD.fullmatch(Path(name).name)), None)
 
 
+def everything_listed() -> list[str]:
+    """The paths of all models, VAEs and fast decoders in the model folders."""
+    others = (folder_paths.get_full_path(folder, name) for folder in (VAE, FAST) for name in _files(folder))
+    return [*local_models().values(), *(path for path in others if path is not None)]
+
+
 def stamp(path: str) -> tuple[int, int]:
     """Changes when the file or folder does, or a file in it; that of a hub id or a name is always the same."""
     try:
@@ -111,6 +119,19 @@ def stamp(path: str) -> tuple[int, int]:
         return 0, 0
     # Sums, not the latest: a file put back from an archive is older than the one it replaces.
     return sum(state.st_mtime_ns for state in states), sum(state.st_size for state in states)
+
+
+def _diffusers_folders(root: Path) -> Iterator[Path]:
+    """Folders with a model_index.json, through links too, as ComfyUI lists files; none inside another."""
+    seen = set()  # links may lead back
+    for place, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        if INDEX in files and Path(place) != root:
+            yield Path(place)
+        if INDEX in files or real in seen:
+            folders.clear()
+        seen.add(real)
+        folders.sort()
 
 
 def _is_lotus(path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as mm
@@ -38,23 +38,72 @@ class LoadedLotus:
         self.encodings = cache_for(model)
 
     @contextlib.contextmanager
-    def running(self, memory_required: int, at_once: int) -> Iterator[LotusPredictor]:
-        """A predictor whose weights are on ComfyUI's device while the block runs.
+    def running(self, estimate: Callable[[], int], at_once: int) -> Iterator[LotusPredictor]:
+        """A predictor whose weights are on ComfyUI's device while the block runs, or come there layer by layer.
 
         at_once: samples of a frame that pass the network together.
-        memory_required: bytes needed beside the weights; ComfyUI unloads other models where they would not fit.
+        estimate: bytes needed beside the weights, by the model's `memory`; ComfyUI unloads other models where they
+            would not fit.
         """
         from lotus_core import LotusPredictor
 
-        mm.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)
-        device = self.patcher.load_device
-        # --novram loads nothing, whatever is asked for, and a model that memory ran out for keeps its weights on the
-        # CPU: then each layer's come to the device while it computes.
-        if self.model.offloaded or not all(_same_device(one.device, device) for one in self.model.parameters()):
-            self.model.prompt_embeds = self.model.prompt_embeds.to(device)
-            self.model.offload()
+        self._recover(estimate)
+        notes = self._load(estimate())
+        predictor = LotusPredictor(self.model, max_batch=at_once, make_room=self._make_room)
+        predictor.notes = notes
         with _Interruptible():
-            yield LotusPredictor(self.model, max_batch=at_once)
+            yield predictor
+
+    def _recover(self, estimate: Callable[[], int]) -> None:
+        """At full speed again, where memory that ran out in an earlier prompt is there now."""
+        from lotus_core.memory import weight_bytes
+
+        if not self.model.offloaded and self.model.memory == "auto":
+            return
+        before, self.model.memory = self.model.memory, "auto"
+        device = self.patcher.load_device
+        needed = estimate() + (weight_bytes(self.model) if self.model.offloaded else 0)
+        mm.free_memory(needed, device, self._listed())
+        if mm.get_free_memory(device) >= needed:
+            self.model.end_offload()
+        else:
+            self.model.memory = before
+
+    def _load(self, memory_required: int) -> list[str]:
+        """Weights to the device; where there is no room for them, each layer's while it computes. What to tell."""
+        from lotus_core.memory import free_caches, ran_out
+
+        device, told = self.patcher.load_device, []
+        if not self.model.offloaded:
+            try:
+                mm.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
+                told = [f"{self.name} does not fit the GPU's memory as a whole: it goes layer by layer, more slowly."]
+            # --novram loads nothing, whatever is asked for.
+            if all(_same_device(one.device, device) for one in self.model.parameters()) and not told:
+                return []
+        for loaded in self._listed():  # ComfyUI would count the weights as on the device, or bring them there
+            mm.current_loaded_models.remove(loaded)
+        self.patcher.detach()
+        free_caches()
+        largest = sum(one.nbytes for one in self.model.vae.parameters())  # comes as a whole; no layer is larger
+        mm.free_memory(memory_required + largest, device)
+        self.model.offload(device)
+        self.model.prompt_embeds = self.model.prompt_embeds.to(device)
+        return told
+
+    def _make_room(self) -> str | None:
+        """Unload what other nodes have on the device."""
+        if not mm.free_memory(1e30, self.patcher.load_device, self._listed()):
+            return None
+        mm.soft_empty_cache()
+        return "Memory ran out; ComfyUI unloaded the other models, and the prediction was repeated."
+
+    def _listed(self) -> list[Any]:
+        """What ComfyUI counts as loaded of this model."""
+        return [loaded for loaded in mm.current_loaded_models if loaded.model is self.patcher]
 
     @property
     def name(self) -> str:

@@ -15,7 +15,16 @@ from lotus_core.errors import LotusError
 from .bar import interruptible_bar
 from .bare import host_prompt, meaning_for, vae_for
 from .dependencies import importing
-from .files import AUTOMATIC, fast_decoder_choices, fast_decoder_path, model_choices, model_path, stamp, vae_choices
+from .files import (
+    AUTOMATIC,
+    everything_listed,
+    fast_decoder_choices,
+    fast_decoder_path,
+    model_choices,
+    model_path,
+    stamp,
+    vae_choices,
+)
 from .schema import LotusModelType, advanced, chosen, schema
 
 PRECISIONS = {"auto": None, "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -92,9 +101,12 @@ class LoadLotus(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model: str | None, vae: str | None, fast_decoder: str | None, **others: Any) -> str:
-        """Another file under the same name is another model."""
+        """Another file under the same name is another model; of a linked name, whose file is not known yet, any."""
         try:
-            parts = [Path(embedded().get(part, part)) for part in _paths(model, vae, fast_decoder) if part]
+            paths = _paths(model, vae, fast_decoder)
+            if None in (model, vae, fast_decoder):
+                paths += everything_listed()
+            parts = [Path(embedded().get(part, part)) for part in paths if part]
             files = [str(file) for part in parts for file in files_of(part)]
         except LotusError as error:
             return str(error)
@@ -118,7 +130,7 @@ class LoadLotus(io.ComfyNode):
             vae=vae_for(path, vae),
             prompt_embeds=host_prompt(path),
             fast_decoder=fast_decoder_path(fast_decoder, model),
-            progress=interruptible_bar(),
+            progress=interruptible_bar(words=True),  # a download's
             fold=True,  # a graph only predicts: constants of the single step are computed once
         )
         return io.NodeOutput(LoadedLotus(loaded))

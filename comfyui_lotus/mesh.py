@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 SMALLEST_ISLAND = 64
+NOWHERE = 1e9  # a cut that no two distances differ by
+NO_ALPHA = (64, 64)  # the size of Load Image's mask of a photo without alpha
 _BUILDING = 0.8  # of the node's time; the rest writes the file
 
 
@@ -47,7 +49,12 @@ class LotusMesh(io.ComfyNode):
                     optional=True,
                     tooltip="From Lotus Uncertainty with the depth model: see max_uncertainty.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="White: what to keep. Black is left out of the mesh."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="White: what to keep. Black is left out of the mesh. The mask of Load Image is white where"
+                    " a photo is transparent: put Invert Mask between.",
+                ),
                 io.Combo.Input(
                     "mode",
                     options=["perspective", "relief"],
@@ -70,7 +77,7 @@ class LotusMesh(io.ComfyNode):
                     max=1000.0,
                     step=0.5,
                     tooltip="perspective: distance of the far end of the depth's range, the near end being at 1."
-                    " 0: found from the normals.",
+                    " 0: found from `normal`, which must be connected then.",
                 ),
                 io.Float.Input(
                     "cut",
@@ -79,15 +86,16 @@ class LotusMesh(io.ComfyNode):
                     max=10.0,
                     step=0.01,
                     tooltip="perspective: the surface tears where neighbouring distances differ by more than this"
-                    " fraction.",
+                    " fraction. 0: nowhere.",
                 ),
                 io.Int.Input(
                     "target_faces",
                     default=200_000,
                     min=0,
                     max=10_000_000,
-                    tooltip="Reduce to so many triangles, most where it is flat. 0: keep all, two a pixel; of an image"
-                    " above 2 megapixels two for every 2 × 2, 3 × 3 … pixels.",
+                    tooltip="Reduce to about so many triangles, most where it is flat; borders and islands stay, so"
+                    " that there is a least. 0: keep all, two a pixel; of an image above 2 megapixels two for every"
+                    " 2 × 2, 3 × 3 … pixels.",
                 ),
                 advanced(
                     io.Float.Input(
@@ -202,7 +210,7 @@ class LotusMesh(io.ComfyNode):
             mode=mode,  # type: ignore[arg-type]
             fov_deg=fov or None,
             far=far or None,
-            cut=cut,
+            cut=cut or NOWHERE,
             target_faces=target_faces or None,
             sky=sky or None,
             max_std=max_uncertainty if max_uncertainty < 1 else None,
@@ -236,10 +244,21 @@ def _photo(frames: Frames, frame: int) -> np.ndarray:
 
 
 def _keep(mask: torch.Tensor, frame: int, size: tuple[int, int]) -> np.ndarray:
-    masks = mask[None] if mask.ndim == 2 else mask
+    from lotus_core.geometry.surface import check_aspect
+
+    masks = mask[None] if mask.ndim == 2 else mask[:, 0] if mask.ndim == 4 and mask.shape[1] == 1 else mask
+    if masks.ndim != 3 or 0 in masks.shape:
+        shape = "×".join(map(str, mask.shape))
+        raise LotusError(f"The mask is {shape}, but batch×height×width is needed, of at least one pixel.")
     if frame >= len(masks) > 1:
         raise LotusError(f"There is no frame {frame}: the mask input has {len(masks)}, counted from 0.")
     chosen = masks[min(frame, len(masks) - 1)].detach().float().cpu()
+    if tuple(chosen.shape) == NO_ALPHA and not chosen.any() and size != NO_ALPHA:
+        raise LotusError(
+            "The mask is what Load Image gives for a photo without transparency, black all over: leave the mask"
+            " unconnected, or put Invert Mask between."
+        )
     if tuple(chosen.shape) != size:
+        check_aspect(chosen.shape, size, "mask")
         chosen = torch.nn.functional.interpolate(chosen[None, None], size, mode="bilinear")[0, 0]
     return (chosen > 0.5).numpy()

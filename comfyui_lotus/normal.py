@@ -24,7 +24,6 @@ class LotusNormal(io.ComfyNode):
             display_name="Lotus Normal",
             description="Surface normals of a photo or a batch of frames, at its own size, in one step of the network.",
             search_aliases=["normal map", "surface normals", "normalbae", "controlnet normal", "bump"],
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 *model_and_image(),
                 seed_input(),
@@ -73,5 +72,5 @@ class LotusNormal(io.ComfyNode):
             valid[number] = torch.from_numpy(cropped.valid)
             raw.append(cropped)
 
-        predict_each(model, frames, Settings(**settings), cls.hidden.unique_id, predict, keep)
+        predict_each(model, frames, Settings(**settings), predict, keep, samples if averaged else 1)
         return io.NodeOutput(to_comfy(picture), to_comfy(valid), raw)

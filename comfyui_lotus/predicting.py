@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from server import PromptServer
 
 from lotus_core.errors import LotusError
 
-from .bar import interruptible_bar
+from .bar import interruptible_bar, say
 from .encodings import key_of
 from .frames import Frames
 
@@ -56,7 +55,6 @@ def predict_each(
     loaded: LoadedLotus,
     frames: Frames,
     settings: Settings,
-    node_id: str,
     predict: Callable[..., Map],
     keep: Callable[[int, Map], None],
     samples: int = 1,
@@ -80,9 +78,11 @@ def predict_each(
         new = [note for note in notes if note not in told]
         told.extend(new)
         if new:
-            PromptServer.instance.send_progress_text("\n".join(told), node_id)
+            say("\n".join(told))
 
-    with loaded.running(memory_estimate(loaded, frames, settings, samples), settings.chunk_size) as predictor:
+    estimate = partial(memory_estimate, loaded, frames, settings, samples)
+    with loaded.running(estimate, settings.chunk_size) as predictor:
+        tell(predictor.notes)
         for number in range(len(frames)):
 
             def show(fraction: float, done: int = number) -> None:

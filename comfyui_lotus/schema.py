@@ -11,6 +11,7 @@ from lotus_core.errors import LotusError
 
 T = TypeVar("T")
 CATEGORY = "Lotus"
+MAX_TILE = 2944  # pixels; larger ones are refused (lotus_core.tiling)
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 # Offered, but not started with: a rerun is to find its results cached. Front ends that come with a ComfyUI without the
 # name refuse a node with anything but True here.
@@ -50,7 +51,8 @@ def model_and_image() -> list[Any]:
         LotusModelType.Input("model", tooltip="From Load Lotus."),
         io.Image.Input(
             "image",
-            tooltip="A photo or a batch of frames, any size. Of RGBA images the transparent part is not valid.",
+            tooltip="A photo or a batch of frames, any size. Of RGBA images the transparent part is not valid; Load"
+            " Image gives RGB, and Join Image with Alpha puts its mask back.",
         ),
     ]
 
@@ -109,7 +111,7 @@ def running_inputs() -> list[Any]:
                 "tile",
                 default=0,
                 min=0,
-                max=4096,
+                max=MAX_TILE,
                 step=64,
                 tooltip="0: the image passes the network whole. Else an image larger than the model's own resolution is"
                 " worked on in tiles of so many pixels (768, say) as well, at its own size or the resolution above:"

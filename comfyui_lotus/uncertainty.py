@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from comfy_api.latest import io
 
@@ -11,10 +12,11 @@ from .dependencies import importing
 from .frames import Frames, to_comfy
 from .handle import LoadedLotus
 from .predicting import Settings, predict_each
-from .ranges import RANGES, stretched
+from .ranges import RANGES, picture
 from .schema import (
     UncertaintyType,
     advanced,
+    chosen,
     model_and_image,
     resolution_input,
     running_inputs,
@@ -37,7 +39,6 @@ class LotusUncertainty(io.ComfyNode):
             description="How much each pixel's depth or normal depends on the noise. Needs a generative model"
             " (Lotus-G).",
             search_aliases=["confidence", "standard deviation", "variance", "uncertainty map", "ensemble"],
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 *model_and_image(),
                 seed_input(),
@@ -90,9 +91,10 @@ class LotusUncertainty(io.ComfyNode):
             from lotus_core import Depth, Normals, Uncertainty
 
         model.require_generative()
+        how = chosen(dict.fromkeys(RANGES, range), range, "range")
         frames = Frames(image)
         height, width = frames.size
-        values = torch.zeros(len(frames), height, width)
+        uncertain = torch.zeros(len(frames), height, width, dtype=torch.bool)
         valid = torch.ones(len(frames), height, width, dtype=torch.bool)
         raw: list[Uncertainty] = []
 
@@ -108,13 +110,12 @@ class LotusUncertainty(io.ComfyNode):
         def keep(number: int, found: Uncertainty) -> None:
             assert found.mean is not None  # only files lack it
             mean = cropped(found.mean)
-            std = frames.crop(found.std)
-            values[number] = torch.from_numpy(std / FULL_SCALE[found.unit])
             valid[number] = torch.from_numpy(mean.valid if isinstance(mean, Normals) else mean.mask)
-            raw.append(Uncertainty(std, mean, found.samples, found.unit))
+            raw.append(Uncertainty(frames.crop(found.std), mean, found.samples, found.unit))
+            uncertain[number] = (shown(number) > threshold) & valid[number]
 
-        predict_each(model, frames, Settings(**settings), cls.hidden.unique_id, predict, keep, samples)
-        grey = stretched(values, valid, range)
-        uncertain = (values > threshold) & valid
-        picture = grey[..., None].repeat(1, 1, 1, 3)
-        return io.NodeOutput(to_comfy(picture), to_comfy(uncertain), to_comfy(valid), raw)
+        def shown(number: int) -> torch.Tensor:
+            return torch.from_numpy(raw[number].std / np.float32(FULL_SCALE[raw[number].unit]))
+
+        predict_each(model, frames, Settings(**settings), predict, keep, samples)
+        return io.NodeOutput(to_comfy(picture(shown, valid, how)), to_comfy(uncertain), to_comfy(valid), raw)

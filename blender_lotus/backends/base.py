@@ -24,7 +24,7 @@ class Job:
              uint8, uint16 or floats in [0, 1], display-referred.
     folder:  for the results; made where missing, its parent must be there.
     maps:    some of TYPES.
-    models:  names, files, folders or hub ids, at most one per kind of map; none: the embedded ones.
+    models:  "depth" or "normal" → name, file, folder or hub id; kinds that are not named: the embedded one.
     options: long options of `lotus predict` without their dashes: {"res": 768, "seed": 3, "samples": 8}.
     textures: ".exr" or ".png", where images of the maps are wanted as well; "": none.
     """
@@ -32,7 +32,7 @@ class Job:
     image: Path
     folder: Path
     maps: tuple[str, ...] = ("depth", "normal")
-    models: tuple[str, ...] = ()
+    models: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     textures: str = ""
 

@@ -9,11 +9,13 @@ import numpy as np
 
 from lotus_core.errors import LotusError
 
+from ..sequences import as_data
+
 
 def read_pixels(path: Path) -> np.ndarray:
     """The values in a .png or .exr file: float32 H×W×C, top row first, codes as [0, 1]. Raises LotusError.
 
-    Exact: "Non-Color" keeps Blender from converting between colour spaces, and "channel packed" from multiplying by
+    Exact: `as_data` keeps Blender from converting between colour spaces, and "channel packed" from multiplying by
     alpha.
     """
     try:
@@ -21,8 +23,7 @@ def read_pixels(path: Path) -> np.ndarray:
     except RuntimeError:
         raise LotusError(f"{path} is not an image that Blender can read: choose another.") from None
     try:
-        image.colorspace_settings.name = "Non-Color"
-        image.alpha_mode = "CHANNEL_PACKED"
+        as_data(image)
         (width, height), channels = image.size, image.channels
         if width == 0 or height == 0 or channels == 0:
             raise LotusError(f"{path} is not an image that Blender can read: save it again or choose another.")

@@ -35,7 +35,8 @@ class ComfyUIBackend(Session):
         self._online = online
 
     def start(self, job: Job) -> Task:
-        return self._ask({**predict_request(job), "url": self.url})
+        # By kind: what a model of the server predicts, only its user knows.
+        return self._ask({**predict_request(job), "models": job.models, "url": self.url})
 
     def check(self) -> Task:
         """Ask what the server has; info: "models", names for `Job.models`, and "comfyui", its version."""

@@ -285,7 +285,7 @@ def predict_request(job: Job) -> dict[str, Any]:
         "image": str(job.image),
         "folder": str(job.folder),
         "maps": list(job.maps),
-        "models": list(job.models),
+        "models": list(job.models.values()),
         "options": job.options,
         "textures": job.textures,
     }

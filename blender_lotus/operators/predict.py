@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import bpy
 from bpy.props import StringProperty
 
 from lotus_core.errors import LotusError
 
+from .. import progress
+from ..frames import run_for
 from ..jobs import Run, jobs
-from ..prediction import PredictionRun
 from ..properties import is_photo
 from .base import button_allows, named_photo
 
-INTERVAL = 0.05  # seconds between two steps
-
 
 class ModalRun:
-    """Mixin: drives `jobs.run` by a timer when invoked, and by waiting when executed by a script."""
-
-    _timer = None
+    """Mixin: drives `jobs.run` by a window's timer when invoked, and by waiting when executed by a script."""
 
     def start(self, context: bpy.types.Context) -> None:
         """Begin a run. Raises LotusError."""
@@ -38,8 +36,12 @@ class ModalRun:
         run = self._begin(context)
         if run is None:
             return {"CANCELLED"}
-        while jobs.step():
-            time.sleep(0.01)
+        try:
+            while jobs.step():
+                time.sleep(0.01)
+        except BaseException:  # Ctrl-C
+            jobs.stop(f"{run.title} was interrupted.")
+            raise
         return self._end(run)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
@@ -49,24 +51,23 @@ class ModalRun:
         if run is None:
             return {"CANCELLED"}
         self._run = run
-        self._timer = context.window_manager.event_timer_add(INTERVAL, window=context.window)
+        progress.start(context)
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if event.type != "TIMER":
+    def modal(self, _context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if jobs.run is self._run and (event.type != "TIMER" or _goes_on()):
             return {"PASS_THROUGH"}
-        if jobs.run is self._run and jobs.step():
-            show_progress(context)
-            return {"PASS_THROUGH"}
-        self._release(context)
+        if jobs.run is None:
+            progress.end()
         return self._end(self._run)
 
-    def cancel(self, context: bpy.types.Context) -> None:
-        """Blender ends the operator itself: another file is loaded, or the window closes."""
+    def cancel(self, _context: bpy.types.Context) -> None:
+        """Blender ends the operator itself: its window closes, or another file is loaded, which ends the run too."""
         if jobs.run is self._run:
-            jobs.stop()
-        self._release(context)
+            progress.stop_timer()
+            undo = self.bl_label if "UNDO" in self.bl_options else ""
+            bpy.app.timers.register(partial(_without_window, self._run, undo), first_interval=progress.INTERVAL)
 
     def _begin(self, context: bpy.types.Context) -> Run | None:
         try:
@@ -76,14 +77,6 @@ class ModalRun:
             self.report({"ERROR"}, str(error))
             return None
         return jobs.run
-
-    def _release(self, context: bpy.types.Context) -> None:
-        if self._timer is not None:
-            context.window_manager.event_timer_remove(self._timer)
-            self._timer = None
-        if context.workspace is not None:
-            context.workspace.status_text_set(None)
-        redraw(context)
 
     def _end(self, run: Run) -> set[str]:
         state, message = run.state, run.message
@@ -97,6 +90,29 @@ class ModalRun:
         else:
             self.report({"INFO"}, f"{run.title}: cancelled")
         return {"CANCELLED"}
+
+
+def _goes_on() -> bool:
+    """A step of the current run, and what is shown of it."""
+    run = jobs.run
+    if run is None or not jobs.step():
+        return False
+    share = "" if run.fraction is None else f" {run.fraction:.0%}"
+    progress.show(f"Lotus: {run.text}{share}")
+    return True
+
+
+def _without_window(run: Run, undo: str) -> float | None:
+    """Goes on, as a timer of Blender's own, with a run whose window was closed. undo: name of its undo step, if any."""
+    if jobs.run is run and _goes_on():
+        return progress.INTERVAL
+    if jobs.run is None:
+        progress.end()
+    if undo and run.state == "done":
+        context = bpy.context
+        with context.temp_override(window=context.window_manager.windows[0]):
+            bpy.ops.ed.undo_push(message=undo)
+    return None
 
 
 class LOTUS_OT_predict(ModalRun, bpy.types.Operator):
@@ -117,9 +133,9 @@ class LOTUS_OT_predict(ModalRun, bpy.types.Operator):
         return button_allows(cls, context) and super().poll(context)
 
     @classmethod
-    def missing(cls, _photo: bpy.types.Image) -> str:
-        """Nothing: any photo can be predicted from."""
-        return ""
+    def missing(cls, photo: bpy.types.Image) -> str:
+        """One sentence, without its full stop, on a photo that cannot have maps; "" for others."""
+        return f"{photo.name} is linked from another .blend: make it local first" if photo.library else ""
 
     def start(self, context: bpy.types.Context) -> None:
         photo = named_photo(self.image, context)
@@ -127,7 +143,7 @@ class LOTUS_OT_predict(ModalRun, bpy.types.Operator):
             raise LotusError(f"{photo.name} is a movie; render it as an image sequence first, and open that.")
         if not is_photo(None, photo):
             raise LotusError(f"{photo.name} is no photo; choose an image that was loaded from a file.")
-        jobs.begin(PredictionRun(photo, context.scene.lotus, jobs.backend()))
+        jobs.begin(run_for(photo, context.scene.lotus, jobs.backend()))
 
 
 class LOTUS_OT_cancel(bpy.types.Operator):
@@ -177,25 +193,6 @@ class LOTUS_OT_show_log(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         context.window_manager.clipboard = jobs.log or jobs.backend().log_tail(200)
         return {"FINISHED"}
-
-
-def show_progress(context: bpy.types.Context) -> None:
-    """The status bar's text, and fresh panels."""
-    run = jobs.run
-    if run is not None and context.workspace is not None:
-        share = "" if run.fraction is None else f" {run.fraction:.0%}"
-        context.workspace.status_text_set(f"Lotus: {run.text}{share}")
-    redraw(context)
-
-
-def redraw(context: bpy.types.Context) -> None:
-    """Ask every area that can show our panel to draw its sidebar again."""
-    for window in context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type in {"VIEW_3D", "IMAGE_EDITOR", "PREFERENCES"}:
-                for region in area.regions:
-                    if region.type in {"UI", "WINDOW"}:
-                        region.tag_redraw()
 
 
 CLASSES = (LOTUS_OT_predict, LOTUS_OT_cancel, LOTUS_OT_stop_worker, LOTUS_OT_show_log)

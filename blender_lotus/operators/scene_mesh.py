@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
@@ -12,11 +13,12 @@ from lotus_core.errors import LotusError
 from lotus_core.geometry import Camera, SceneOptions, Surface, grid
 from lotus_core.maps import Depth, Normals, Uncertainty
 
-from .. import cameras, images, materials, meshes, surfaces
+from .. import cameras, materials, meshes, photos, surfaces
 from .base import PhotoOperator, add_to_scene
+from .thinning import Thin, Thinning
 
 
-class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
+class LOTUS_OT_scene_mesh(Thinning, PhotoOperator, bpy.types.Operator):
     """Build the photo's surface in front of a camera that matches the photo, pixel by pixel"""
 
     bl_idname = "lotus.scene_mesh"
@@ -69,15 +71,6 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
         description="Sharpen soft edges of the depth, and let the normals, where there are any, sharpen the surface",
         default=True,
     )
-    stride: IntProperty(name="Step", description="Use every n-th pixel", default=1, min=1, soft_max=16)
-    max_faces: IntProperty(
-        name="Face budget",
-        description="Raise the step until the mesh has no more faces than this; 0: no limit",
-        default=0,
-        min=0,
-        soft_max=1_000_000,
-        step=1000,
-    )
     normals: BoolProperty(
         name="Predicted normals", description="Shade with the normal map's normals (custom normals)", default=False
     )
@@ -102,6 +95,7 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
     )
 
     def build(self, context: bpy.types.Context, photo: bpy.types.Image) -> str:
+        size = photos.size_of(photo)
         depth, normals, uncertainty = surfaces.resized_maps(
             photo,
             normals=self.refine or self.normals,
@@ -114,86 +108,79 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
             refine=self.refine,
         )
         surface = surfaces.surface_of(depth, normals if self.refine else None, None, options)
-        keep = surface.valid
-        if self.uncertainty_cut > 0:
-            keep = keep & self._sure(uncertainty, depth)
+        thin = self._standing(surface, depth, uncertainty)
+        shape = self._shape(surface, thin, normals, uncertainty)
+        # Datablocks only from here on, where nothing fails any more.
         mesh = bpy.data.meshes.new(f"{photo.name} scene")
-        try:
-            self._fill(mesh, surface, keep, depth, normals, uncertainty)
-        except LotusError:
-            bpy.data.meshes.remove(mesh)
-            raise
+        shape.fill(mesh)
         mesh.materials.append(materials.photo_material(f"{photo.name} photo", photo, self.shading))
         obj = bpy.data.objects.new(mesh.name, mesh)
-        camera = _for_photo(surface.camera, photo)
-        eye = cameras.add_camera(f"{photo.name} camera", camera, photo)
+        camera = _at_size(surface.camera, *size)
+        eye = cameras.add_camera(f"{photo.name} camera", camera, photo, self.scale, self.scale * self.far)
         for placed in (obj, eye):
             placed.matrix_world = cameras.UPRIGHT
-        obj.scale = eye.scale = (self.scale,) * 3
-        eye.scale = (1, 1, 1)
+        obj.scale = (self.scale,) * 3
         add_to_scene(context, obj, eye)
         if self.match_render:
             context.scene.camera = eye
-            cameras.match_render(context.scene, camera)
-        return f"{len(mesh.polygons):,} faces"
+            if lack := cameras.match_render(context.scene, camera):
+                self.warn(lack)
+        return self.told(len(mesh.polygons), thin)
 
-    def _sure(self, uncertainty: Uncertainty | None, depth: Depth) -> np.ndarray:
+    def _standing(self, surface: Surface, depth: Depth, uncertainty: Uncertainty | None) -> Thin:
+        """The faces that the options leave, without the options that would leave none. Raises LotusError."""
+        whole = grid.cut_cells(surface.z, surface.valid, math.inf)
+        if not whole.any():
+            raise LotusError("No surface is left: nowhere are four neighbouring pixels valid; predict the depth again.")
+        keep = surface.valid & self._sure(uncertainty, depth)
+        cells = grid.cut_cells(surface.z, keep, self.cut if self.use_cut else math.inf)
+        if not cells.any():
+            self.warn("Cuts would leave no surface, so there are none: raise the number beside Cut, or cut less.")
+            cells = whole
+        thin = self.thinned(cells)
+        if self.min_faces <= 1 or thin.cells.all():
+            return thin
+        large = grid.drop_islands(thin.cells, self.min_faces)
+        if not large.any():
+            self.warn("All pieces are smaller than Smallest island, so all are kept: lower it.")
+            return thin
+        return replace(thin, cells=large)
+
+    def _sure(self, uncertainty: Uncertainty | None, depth: Depth) -> np.ndarray | bool:
+        """Pixels that are certain enough, of the size of the depth."""
+        if self.uncertainty_cut == 0:
+            return True
         if uncertainty is None:
-            raise LotusError("Cutting unsure pixels needs an uncertainty map; predict one first.")
-        if uncertainty.std.shape != depth.values.shape:
-            uncertainty = uncertainty.resize(_size(depth.values))
+            self.warn("No unsure pixels were cut, which needs an uncertainty map: predict one, or set Cut unsure to 0.")
+            return True
+        uncertainty = uncertainty.resize(_size(depth.values))
         return uncertainty.mask(float(np.quantile(uncertainty.std[depth.mask], 1 - self.uncertainty_cut / 100)))
 
-    def _fill(
-        self,
-        mesh: bpy.types.Mesh,
-        surface: Surface,
-        keep: np.ndarray,
-        depth: Depth,
-        normals: Normals | None,
-        uncertainty: Uncertainty | None,
-    ) -> None:
-        z, camera = surface.z, surface.camera
-        cells = grid.cut_cells(z, keep, self.cut if self.use_cut else math.inf)
-        cells, rows, columns = self._thinned(cells)
-        if self.min_faces > 1 and not cells.all():
-            cells = grid.drop_islands(cells, self.min_faces)
-        if not cells.any():
-            raise LotusError(
-                "No surface is left: everything is masked or cut; raise the number beside Cut, or cut less."
-            )
-        topology = grid.grid_topology(cells)
-        uvs = grid.pixel_uvs(topology.pixels, rows, columns, *z.shape)
+    def _shape(self, surface: Surface, thin: Thin, normals: Normals | None, uncertainty: Uncertainty | None) -> _Shape:
+        z = surface.z
+        topology = grid.grid_topology(thin.cells)
 
         def at_vertices(values: np.ndarray) -> np.ndarray:
-            if values.shape[:2] != (len(rows), len(columns)):
-                values = values[np.ix_(rows, columns)]
+            if values.shape[:2] != (len(thin.rows), len(thin.columns)):
+                values = values[np.ix_(thin.rows, thin.columns)]
             flat = values.reshape(-1, *values.shape[2:])
             return flat if len(topology.pixels) == len(flat) else flat[topology.pixels]
 
-        meshes.fill_grid(mesh, at_vertices(camera.unproject(z)), topology, uvs)
+        attributes = {}
         if self.attributes:
-            meshes.add_float(mesh, "depth", at_vertices(z))
+            attributes["depth"] = at_vertices(z)
             if uncertainty is not None:
-                std = uncertainty if uncertainty.std.shape == z.shape else uncertainty.resize(_size(z))
-                meshes.add_float(mesh, "uncertainty", at_vertices(std.std))
-        if self.normals:
-            if normals is None:
-                raise LotusError("Shading with predicted normals needs a normal map; predict one first.")
+                attributes["uncertainty"] = at_vertices(uncertainty.resize(_size(z)).std)
+        shading = None
+        if self.normals and normals is not None:
             sized = normals if normals.values.shape[:2] == z.shape else normals.resize(_size(z))
-            meshes.add_normals(mesh, at_vertices(sized.to("opengl").values))
-
-    def _thinned(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cells, and the rows and columns of pixels between them, at a step that keeps the face budget."""
-        height, width = cells.shape[0] + 1, cells.shape[1] + 1
-        faces, budget = int(np.count_nonzero(cells)), self.max_faces or cells.size
-        stride = max(self.stride, math.isqrt(faces // budget))
-        while True:
-            rows, columns = grid.strided(height, stride), grid.strided(width, stride)
-            thin = cells if stride == 1 else grid.stride_cells(cells, rows, columns)
-            if np.count_nonzero(thin) <= budget:
-                return thin, rows, columns
-            stride += 1
+            shading = at_vertices(sized.to("opengl").values)
+        elif self.normals:
+            self.warn(
+                "The mesh has no predicted normals, which need a normal map: predict one, or untick Predicted normals."
+            )
+        uvs = grid.pixel_uvs(topology.pixels, thin.rows, thin.columns, *z.shape)
+        return _Shape(at_vertices(surface.camera.unproject(z)), topology, uvs, attributes, shading)
 
     def draw(self, _context: bpy.types.Context) -> None:
         layout = self.layout
@@ -223,13 +210,31 @@ class LOTUS_OT_scene_mesh(PhotoOperator, bpy.types.Operator):
         layout.prop(self, "match_render")
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """Everything that a mesh of a surface consists of."""
+
+    positions: np.ndarray
+    topology: grid.GridTopology
+    uvs: np.ndarray
+    attributes: dict[str, np.ndarray]
+    normals: np.ndarray | None
+
+    def fill(self, mesh: bpy.types.Mesh) -> None:
+        """Give it to an empty mesh."""
+        meshes.fill_grid(mesh, self.positions, self.topology, self.uvs)
+        for name, values in self.attributes.items():
+            meshes.add_float(mesh, name, values)
+        if self.normals is not None:
+            meshes.add_normals(mesh, self.normals)
+
+
 def _size(values: np.ndarray) -> tuple[int, int]:
     return values.shape[0], values.shape[1]
 
 
-def _for_photo(camera: Camera, photo: bpy.types.Image) -> Camera:
+def _at_size(camera: Camera, width: int, height: int) -> Camera:
     """The camera at the photo's size (imported maps may be smaller)."""
-    width, height = images.size_of(photo)
     return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
 
 

@@ -1,7 +1,8 @@
-"""Normal texture and material from the maps of a photo."""
+"""Normal texture, material and files for other programs from the maps of a photo."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import bpy
@@ -9,10 +10,10 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
 from lotus_core.errors import LotusError
 from lotus_core.maps import Normals
-from lotus_core.maps.textures import write_texture
+from lotus_core.maps.textures import SUFFIXES, write_texture
 
 from .. import images, materials, storage
-from .base import PhotoOperator, chosen_name
+from .base import PhotoOperator, named_photo
 
 CONVENTIONS = (
     ("OPENGL", "OpenGL", "Green is up: Blender, Unity, glTF"),
@@ -27,6 +28,7 @@ class LOTUS_OT_normal_texture(PhotoOperator, bpy.types.Operator):
     bl_label = "Normal Texture"
     bl_options = {"REGISTER", "UNDO"}
     needs = ("normal",)
+    in_object_mode = False
 
     convention: EnumProperty(
         name="Convention", items=CONVENTIONS, description="Which way green points", default="OPENGL"
@@ -70,7 +72,10 @@ class LOTUS_OT_material(PhotoOperator, bpy.types.Operator):
 
     def build(self, context: bpy.types.Context, photo: bpy.types.Image) -> str:
         if self.use_roughness and photo.lotus.uncertainty is None:
-            raise LotusError(f"{photo.name} has no uncertainty map; predict it, or switch the roughness off.")
+            self.warn(
+                f"The roughness is the same everywhere, since {photo.name} has no uncertainty map: predict it, or"
+                " untick Roughness from uncertainty."
+            )
         material = materials.photo_material(
             f"{photo.name} material",
             photo,
@@ -96,8 +101,14 @@ class LOTUS_OT_export_map(PhotoOperator, bpy.types.Operator):
     bl_label = "Export Map"
     bl_options = {"REGISTER"}
     needs = ()
+    in_object_mode = False
 
-    filepath: StringProperty(name="File", description="Where to; .exr or .png", subtype="FILE_PATH")
+    filepath: StringProperty(
+        name="File",
+        description="Where to; .exr or .png, and .exr where the name has no suffix",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
+    )
     kind: EnumProperty(
         name="Map",
         items=(
@@ -107,6 +118,7 @@ class LOTUS_OT_export_map(PhotoOperator, bpy.types.Operator):
         ),
         description="Which map",
         default="DEPTH",
+        options={"SKIP_SAVE"},
     )
     convention: EnumProperty(
         name="Convention", items=CONVENTIONS, description="Of normals: which way green points", default="OPENGL"
@@ -121,27 +133,58 @@ class LOTUS_OT_export_map(PhotoOperator, bpy.types.Operator):
         return f"{photo.name} has no map yet: predict one, or import one"
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        self.image = self.image or chosen_name(context)
-        if not self.filepath:
-            self.filepath = f"{Path(self.image).stem}_{self.kind.lower()}.exr"
+        self.choose_photo(context)
+        try:
+            self.propose(context)
+        except LotusError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
+
+    def propose(self, context: bpy.types.Context) -> None:
+        """Choose map and name, as far as the caller has not. Raises LotusError."""
+        if not self.properties.is_property_set("kind"):
+            self.kind = self._shown(context)
+        if not self.filepath:
+            self.filepath = f"{Path(self.image).stem}_{self.kind.lower()}.exr"
+
+    def check(self, _context: bpy.types.Context) -> bool:
+        """Let the name follow the map that is chosen while the file browser is open, and end as it will."""
+        name = os.path.basename(self.filepath)
+        if not name:
+            return False
+        stem, suffix = os.path.splitext(_with_suffix(name))
+        for kind in images.KINDS:
+            if stem.endswith(f"_{kind}"):
+                stem = stem.removesuffix(kind) + self.kind.lower()
+                break
+        before, self.filepath = self.filepath, f"{self.filepath.removesuffix(name)}{stem}{suffix}"
+        return self.filepath != before
+
+    def _shown(self, context: bpy.types.Context) -> str:
+        """The kind of the map that the image editor shows, else of the first one that there is."""
+        space = context.space_data
+        if space is not None and space.type == "IMAGE_EDITOR" and space.image is not None:
+            shown = space.image.lotus.kind
+            if shown != "NONE":
+                return shown
+        photo = named_photo(self.image, context, self.library)
+        return next((kind for kind in images.KINDS if images.map_of(photo, kind)), self.kind).upper()
 
     def build(self, _context: bpy.types.Context, photo: bpy.types.Image) -> str:
         kind = self.kind.lower()
         source = images.map_of(photo, kind)
         if source is None:
             raise LotusError(f"{photo.name} has no {kind} map; predict it, or choose another map.")
-        path = Path(bpy.path.abspath(self.filepath))
-        if path.suffix.lower() not in {".exr", ".png"}:
+        path = Path(bpy.path.abspath(_with_suffix(self.filepath)))
+        if path.suffix.lower() not in SUFFIXES:
             raise LotusError(f"Maps are saved as .exr or .png; {path.name} ends in neither.")
-        value = images.read_map(source, kind)
-        if isinstance(value, Normals):
-            # What a texture holds counts as OpenGL, whichever way its green points.
-            value = Normals(value.to(self.convention.lower()).values, "opengl")
         folder = storage.workspace("PACKED")
         try:
-            texture = write_texture(value, folder / f"{kind}{path.suffix.lower()}")
+            texture = write_texture(
+                images.read_map(source, kind), folder / f"{kind}{path.suffix.lower()}", self.convention.lower()
+            )
             if texture.file.suffix != path.suffix.lower():
                 raise LotusError(f"{path.name} cannot hold angles in degrees: save them as .exr.")
             storage.move(texture.file, path)
@@ -150,6 +193,11 @@ class LOTUS_OT_export_map(PhotoOperator, bpy.types.Operator):
         finally:
             storage.clear(folder)
         return f"Saved {path}"
+
+
+def _with_suffix(path: str) -> str:
+    """A file's path with .exr at its end, unless it ends as pictures do."""
+    return path if os.path.splitext(path)[1].lower() in bpy.path.extensions_image else f"{path}.exr"
 
 
 def normal_texture(photo: bpy.types.Image, convention: str, strength: float) -> bpy.types.Image:

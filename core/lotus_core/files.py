@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,6 +67,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def shared_mode(path: str | os.PathLike[str]) -> None:
+    """Give a file the permissions that the umask allows a new one: safetensors makes its files private (0600)."""
+    target = Path(path)
+    # The umask cannot be read without setting it, which other threads would notice: a new file shows it.
+    probe = target.with_name(f".{secrets.token_hex(8)}")
+    handle = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        target.chmod(stat.S_IMODE(os.fstat(handle).st_mode))
+    finally:
+        os.close(handle)
+        probe.unlink()
 
 
 def claim(path: Path, settings: dict[str, Any], holder: str, way_out: str, remove: Path) -> None:

@@ -55,7 +55,7 @@ class Frame:
             size = (max(round(height * scale), 1), max(round(width * scale), 1))
             padded = (_up_to(size[0], multiple), _up_to(size[1], multiple))
         if padded[0] * padded[1] > limit:
-            cure = " or tiles (--tile 768)" if limit == MAX_NETWORK_PIXELS else ""
+            cure = " or tiles of 768 pixels" if limit == MAX_NETWORK_PIXELS else ""
             raise LotusError(
                 f"A network input of {padded[1]:,}×{padded[0]:,} pixels is too large (at most {limit:,} pixels): choose"
                 f" a lower resolution{cure}."

@@ -39,9 +39,11 @@ _WORKING_STRIPS = 12  # strips in flight: normalised, convolved, reordered by th
 AT_ONCE = 8192  # latents' pixels of samples that pass the U-Net together: more are no faster, and cannot be cancelled
 MORE_MEMORY = 0.05
 _SPARE = 1.15  # allocators round up and keep some
-NOT_ENOUGH = "There is not enough memory for this image: choose a lower resolution, or tiles (tile=768, --tile 768)."
+NOT_ENOUGH = "There is not enough memory for this image: choose a lower resolution, or tiles of 768 pixels."
 
 Result = TypeVar("Result")
+MakeRoom = Callable[[], str | None]
+"""What a host does where memory ran out, and a sentence that says so; None where there was nothing to be done."""
 
 
 class MemoryNotice(UserWarning):
@@ -182,29 +184,39 @@ def take_less(model: LotusModel) -> None:
 
 
 def with_retry(
-    model: LotusModel, work: Callable[[], Result], notes: list[str], fewer: Callable[[], str | None] = lambda: None
+    model: LotusModel,
+    work: Callable[[], Result],
+    notes: list[str],
+    make_room: MakeRoom,
+    fewer: Callable[[], str | None] = lambda: None,
 ) -> Result:
-    """`work()`; where memory runs out, again after each `fewer()` that says what it did about it, and at last with less
-    of everything (`take_less`), which stays.
+    """`work()`; where memory runs out, again after `make_room()`, which is asked once, and after each `fewer()` that
+    say what they did about it, and at last with less of everything (`take_less`), which stays.
 
     `notes` receives a sentence about each, which is also a MemoryNotice. Raises LotusError when nothing helps.
     """
+    ask: MakeRoom = make_room
     while True:
         try:
             return work()
         except (MemoryError, RuntimeError) as error:
             if not ran_out(error) or came_from_callback(error):
                 raise
-            if model.memory == "least":
-                raise LotusError(NOT_ENOUGH) from None
         # Not inside `except`: until here the error's traceback kept the failed attempt's tensors alive.
-        note = fewer()
+        note, ask = ask(), no_room
+        if note is None and model.memory == "least":
+            raise LotusError(NOT_ENOUGH)
+        note = note or fewer()
         if note is None:
             take_less(model)
             note = "Memory ran out; the prediction was repeated in smaller pieces, which takes longer."
         free_caches()
         notes.append(note)
         warnings.warn(MemoryNotice(note), stacklevel=2)
+
+
+def no_room() -> None:
+    """The MakeRoom of those who hold nothing else."""
 
 
 @contextmanager

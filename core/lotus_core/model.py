@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, cast, get_args
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from .arguments import check_choice
 from .decoding import decode_latents
@@ -81,6 +82,7 @@ class LotusModel(nn.Module):
         self.fast_name = ""
         self._folded: CurrentTask | None = None
         self._offloaded: dict[Decoder, Offloaded] = {}  # the autoencoders
+        self._hooks: list[RemovableHandle] = []  # those of an offloaded U-Net
 
     def encode(
         self,
@@ -226,10 +228,18 @@ class LotusModel(nn.Module):
         device = device or device_of(self)
         self.prompt_embeds = self.prompt_embeds.to(device)  # it says where the model computes
         self.eval().requires_grad_(False)
-        offload_layers(self.unet, device)
+        self._hooks = offload_layers(self.unet, device)
         self._offloaded["exact"] = Offloaded(self.vae, device)
         if self.fast_vae is not None:
             self._offloaded["fast"] = Offloaded(self.fast_vae, device)
+
+    def end_offload(self) -> None:
+        """Leave the weights on the CPU, as of a model that was loaded there: `.to(device)` moves them all again."""
+        with turn(self):
+            for hook in self._hooks:
+                hook.remove()
+            self._hooks, self._offloaded = [], {}
+            self.to("cpu")
 
     @property
     def compiled(self) -> bool:
@@ -238,7 +248,7 @@ class LotusModel(nn.Module):
 
     @property
     def offloaded(self) -> bool:
-        """Whether `offload` was called."""
+        """Whether `offload` was called, and not ended."""
         return bool(self._offloaded)
 
     @property

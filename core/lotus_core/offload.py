@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 _GROUPS = ("down_blocks", "up_blocks", "mid_block")  # of a U-Net, whose own children are brought one by one
 
@@ -56,12 +57,17 @@ def _like(old: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(data, requires_grad=False) if isinstance(old, nn.Parameter) else data
 
 
-def offload_layers(unet: nn.Module, device: torch.device) -> None:
-    """Keep a U-Net's weights on the CPU and bring each layer to `device` for the time of its call."""
+def offload_layers(unet: nn.Module, device: torch.device) -> list[RemovableHandle]:
+    """Keep a U-Net's weights on the CPU and bring each layer to `device` for the time of its call.
+
+    Returns the hooks that do it; without them the weights stay on the CPU.
+    """
+    hooks = []
     for layer in _layers(unet):
         weights = Offloaded(layer, device)
-        layer.register_forward_pre_hook(lambda *_, weights=weights: weights.bring())
-        layer.register_forward_hook(lambda *_, weights=weights: weights.leave(), always_call=True)
+        hooks.append(layer.register_forward_pre_hook(lambda *_, weights=weights: weights.bring()))
+        hooks.append(layer.register_forward_hook(lambda *_, weights=weights: weights.leave(), always_call=True))
+    return hooks
 
 
 def _layers(unet: nn.Module) -> Iterator[nn.Module]:

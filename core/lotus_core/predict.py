@@ -17,7 +17,7 @@ from .errors import LotusError
 from .fast_decoder import centre, decoder_psnr
 from .finishing import depth_map, finished, normal_map, uncertainty_map, with_mirrored
 from .maps import Depth, Normals, Uncertainty
-from .memory import with_retry
+from .memory import MakeRoom, no_room, with_retry
 from .model import Decoder, LotusModel
 from .progress import Cancel, Progress, Steps, part
 from .sampling import Draws, NoiseSource, decoded_samples, draw_noise, tiled_samples
@@ -36,6 +36,8 @@ class LotusPredictor:
         progress, cancel: used by every call that brings none of its own. Cancel is polled between the network's parts.
         max_batch: noise samples that `uncertainty` runs through the U-Net at once. None: as many as take little more
             memory than one (`memory.samples_at_once`).
+        make_room: called where memory ran out, before anything is done in smaller pieces; a host that holds other
+            models unloads them there, and returns a sentence about it.
 
     `depth`, `normal`, `uncertainty` and `reconstruct` share these arguments:
         images: a path, PIL image, array, tensor or what `encode` gave; or a list of them, or an array with a batch
@@ -78,8 +80,10 @@ class LotusPredictor:
         progress: Progress | None = None,
         cancel: Cancel | None = None,
         max_batch: int | None = None,
+        make_room: MakeRoom = no_room,
     ) -> None:
         self.model = model
+        self._make_room = make_room
         self._progress = progress
         self._cancel = cancel
         self._at_once = AtOnce(max_batch)
@@ -252,7 +256,7 @@ class LotusPredictor:
         with torch.no_grad():
             options = EncodingOptions(resolution, reference, tile, mirror, encoder)
             work = partial(encode, self.model, image, options, steps, 0)
-            encoded = with_retry(self.model, work, self.notes)
+            encoded = with_retry(self.model, work, self.notes, self._make_room)
         steps.finish()
         return encoded if encoded.whole.encoder else encoded.signed(encoder_digest(self.model, encoder))
 
@@ -276,7 +280,7 @@ class LotusPredictor:
                 steps = Steps(steps_each, part(progress, number, len(todo)), cancel)
                 work = partial(predict, image, index + number, steps)
                 self._at_once.one()
-                results.append(with_retry(self.model, work, self.notes, self._at_once.halve))
+                results.append(with_retry(self.model, work, self.notes, self._make_room, self._at_once.halve))
         Steps(0, progress).finish()
         return results[0] if many is None else results
 

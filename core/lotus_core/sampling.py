@@ -86,7 +86,7 @@ def _decoded(model: LotusModel, predicted: torch.Tensor, decoder: Decoder, mean:
         if broken is not None:
             raise LotusError(f"{model.info.name} holds NaN or infinite weights ({broken}): download or copy it again.")
         full = predicted.dtype == torch.float32
-        cure = "its weights are damaged" if full else "load it with dtype float32"
+        cure = "its weights are damaged" if full else "load it in float32"
         raise LotusError(f"{model.info.name} gave NaN or infinite values in {predicted.dtype}: {cure}.")
     return decoded
 

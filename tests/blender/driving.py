@@ -35,7 +35,7 @@ def begin(bpy: Any) -> Any:
     """Start a prediction as Predict does when its button is clicked; returns the run."""
     jobs = part("jobs").jobs
     settings_ = bpy.context.scene.lotus
-    jobs.begin(part("prediction").PredictionRun(settings_.image, settings_, jobs.backend()))
+    jobs.begin(part("frames").run_for(settings_.image, settings_, jobs.backend()))
     return jobs.run
 
 

@@ -62,9 +62,19 @@ def test_photos_are_temporary_files_of_the_server(uploads: HTTPServer) -> None:
 def test_a_server_whose_nodes_know_no_such_thing_says_so(option: str, value: object, entry: list, words: str) -> None:
     node = {"input": {"required": {"model": [["lotus-tiny-depth-g"], {}]}}}
     types = {name: {**node, "output_name": ["depth"]} for name in graph.NODES}
-    request = {"maps": ["depth"], "models": [], "options": {option: value}}
+    request = {"maps": ["depth"], "models": {}, "options": {option: value}}
     with pytest.raises(Refused, match=f"know no {words}: update them"):
         graph.build(types, "photo.png", request)
     types["LotusDepth"] = {**types["LotusDepth"], "input": {**node["input"], "optional": {option: entry}}}
     assert graph.build(types, "photo.png", request)["depth"]["inputs"][option] == value
     assert option not in graph.build(types, "photo.png", {**request, "options": {}})["depth"]["inputs"]
+
+
+def test_the_field_of_a_model_says_what_it_is_for() -> None:
+    """Not its name, which may say anything."""
+    node = {"input": {"required": {"model": [["geo-n.safetensors", "lotus-tiny-depth-g"], {}]}}}
+    types = {name: {**node, "output_name": ["depth", "normal"]} for name in graph.NODES}
+    request = {"maps": ["depth", "normal"], "models": {"normal": "geo-n.safetensors"}, "options": {}}
+    made = graph.build(types, "photo.png", request)
+    assert made["model normal"]["inputs"]["model"] == "geo-n.safetensors"
+    assert made["model depth"]["inputs"]["model"] == "lotus-tiny-depth-g"

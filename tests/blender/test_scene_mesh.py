@@ -173,13 +173,80 @@ def test_normals_sharpen_the_surface(bpy: Any) -> None:
 
 def test_what_cannot_be_built_is_one_sentence_and_leaves_nothing(bpy: Any) -> None:
     photo = add_photo(bpy, checks(40, 50))
-    put(photo, "depth", Depth(hills(40, 50), "disparity"))
     before = {name: len(getattr(bpy.data, name)) for name in ("meshes", "objects", "cameras", "materials")}
-    with pytest.raises(RuntimeError, match="uncertainty map"):
-        bpy.ops.lotus.scene_mesh(uncertainty_cut=10)
-    with pytest.raises(RuntimeError, match=r"No surface is left: .*; raise the number beside Cut"):
-        bpy.ops.lotus.scene_mesh(min_faces=100000)
+    lonely = np.zeros((40, 50), bool)
+    lonely[::2, ::2] = True
+    for valid in (np.zeros((40, 50), bool), lonely):
+        put(photo, "depth", Depth(hills(40, 50), "disparity", valid))
+        with pytest.raises(RuntimeError, match="No surface is left: "):
+            bpy.ops.lotus.scene_mesh()
     assert before == {name: len(getattr(bpy.data, name)) for name in before}
+
+
+@pytest.mark.parametrize(("options", "warning", "faces"), [
+    ({"normals": True}, "The mesh has no predicted normals, which need a normal map", 39 * 49),
+    ({"uncertainty_cut": 10.0}, "No unsure pixels were cut, which needs an uncertainty map", 39 * 49),
+    ({"cut": 0.001}, "Cuts would leave no surface, so there are none: raise the number beside Cut", 39 * 49),
+    ({"min_faces": 10_000, "cut": 0.3}, "All pieces are smaller than Smallest island, so all", 39 * 48),
+])  # fmt: skip
+def test_options_of_another_photo_do_not_stop_this_one(
+    bpy: Any, capfd: pytest.CaptureFixture[str], options: dict[str, Any], warning: str, faces: int
+) -> None:
+    """Blender remembers them, and an operator that fails shows no panel where they could be changed."""
+    rows, columns = np.mgrid[:40, :50]
+    photo = add_photo(bpy, checks(40, 50))
+    values = (rows + columns) % 2 * 0.1 + 0.4 * (columns >= 25) + 0.3  # no neighbours alike, and two halves
+    put(photo, "depth", Depth(values.astype(np.float32), "depth"))
+    obj, _ = build(bpy, **({"refine": False, "use_cut": False} | {"use_cut": "cut" in options} | options))
+    assert f"Warning: {warning}" in capfd.readouterr().out
+    assert len(obj.data.polygons) == faces
+
+
+def test_a_step_that_leaves_no_face_of_a_torn_surface_is_lowered(bpy: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    values = np.full((40, 50), 0.2, np.float32)
+    values[::4] = 0.9  # every fourth row is far in front of the others
+    photo = add_photo(bpy, checks(40, 50))
+    put(photo, "depth", Depth(values, "disparity"))
+    obj, _ = build(bpy, refine=False, min_faces=0, stride=16)
+    assert len(obj.data.polygons) > 0
+    assert "since a larger one leaves none" in capfd.readouterr().out
+
+
+def test_a_large_photo_makes_two_million_faces_unless_more_are_asked_for(
+    bpy: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo = add_photo(bpy, np.zeros((1400, 1600, 3), np.uint8))
+    put(photo, "depth", Depth(np.full((1400, 1600), 0.5, np.float32), "disparity"))
+    obj, _ = build(bpy, refine=False, attributes=False)
+    assert len(obj.data.polygons) == 700 * 800
+    assert "Info: 560,000 faces, with a step of 2 for the face budget" in capfd.readouterr().out
+    obj, _ = build(bpy, refine=False, attributes=False, max_faces=0)
+    assert len(obj.data.polygons) == 1399 * 1599
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 500.0])
+def test_the_camera_sees_the_whole_scene_at_any_scale(bpy: Any, scale: float) -> None:
+    photo = add_photo(bpy, checks(40, 50))
+    put(photo, "depth", Depth(np.linspace(0, 1, 40 * 50, dtype=np.float32).reshape(40, 50), "disparity"))
+    obj, camera = build(bpy, use_cut=False, refine=False, scale=scale, far=20.0)
+    bpy.context.view_layer.update()
+    away = (positions(obj.data) @ np.array(obj.matrix_world)[:3, :3].T) @ -np.array(camera.matrix_world)[:3, 2]
+    assert camera.data.clip_start < away.min() < away.max() < camera.data.clip_end
+
+
+def test_what_is_built_is_seen_in_local_view(bpy: Any) -> None:
+    photo = add_photo(bpy, checks(24, 32))
+    put(photo, "depth", Depth(hills(24, 32), "disparity"))
+    bpy.ops.mesh.primitive_cube_add()
+    window = bpy.context.window_manager.windows[0]
+    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        assert bpy.ops.view3d.localview() == {"FINISHED"}
+        obj, camera = build(bpy)
+        relief = bpy.ops.lotus.relief() and bpy.context.view_layer.objects.active
+        assert area.spaces.active.local_view is not None
+        assert all(thing.visible_get(viewport=area.spaces.active) for thing in (obj, camera, relief))
 
 
 def test_without_a_photo_or_depth_the_button_is_disabled(bpy: Any) -> None:

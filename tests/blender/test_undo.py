@@ -103,3 +103,29 @@ def test_maps_survive_undo(bpy: Any, photo: Any) -> None:
     bpy.ops.lotus.scene_mesh("EXEC_DEFAULT", True)
     bpy.ops.ed.undo()
     np.testing.assert_array_equal(part("images").depth_of(bpy.context.scene.lotus.image).values, depth)
+
+
+def test_what_would_change_the_render_is_reset_and_comes_back(bpy: Any, photo: Any) -> None:
+    scene = bpy.context.scene
+
+    def state() -> Made:
+        render, view = bpy.context.scene.render, bpy.context.scene.view_settings
+        names = ("use_border", "use_crop_to_border"), ("use_curve_mapping", "use_white_balance", "exposure", "gamma")
+        return {
+            name: getattr(owner, name) for owner, own in zip((render, view), names, strict=True) for name in own
+            if hasattr(owner, name)
+        }  # fmt: skip
+
+    neutral = state()
+    scene.render.use_border = scene.render.use_crop_to_border = True
+    scene.view_settings.use_curve_mapping = True
+    scene.view_settings.exposure = 2
+    if hasattr(scene.view_settings, "use_white_balance"):
+        scene.view_settings.use_white_balance = True
+    bpy.ops.ed.undo_push(message="changed")
+    changed = state()
+    assert changed != neutral
+    assert bpy.ops.lotus.scene_mesh("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert state() == neutral
+    bpy.ops.ed.undo()
+    assert state() == changed

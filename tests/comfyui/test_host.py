@@ -103,7 +103,7 @@ def test_other_packs_models_stay_and_ours_goes_when_comfyui_unloads(host: Server
         found = memory(host.client.run(alone))
         if not found["held"]:
             break
-    assert found == {"held": {}, "lotus_models": 0, "encodings": 0}
+    assert found == {"held": {}, "lotus_models": 0, "encodings": 0, "states": []}
     graphs.must_succeed(host.client.run(predicting(host, seed=4)))
 
 

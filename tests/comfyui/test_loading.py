@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import lotus_core as lotus
 
 from ..core.models import wide_autoencoder, wide_unet
 from . import graphs
+from .graphs import NORMAL
 from .server.client import Graph
 from .server.running import Server
 from .test_predictions import photo, put
-from .test_trouble import choices, fails, refused
+from .test_trouble import WEIGHTS, choices, depth_graph, fails, put_model, refused
 
 UNET, VAE = "lotus/lotus-depth-d-v1-1.safetensors", "vae-ft-mse-840000-ema-pruned.safetensors"
 CHOICE = f"diffusion_models/{UNET}"
@@ -70,6 +72,38 @@ def test_a_bare_unet_finds_its_vae_and_comfyuis_prompt(server: Server, models: P
     assert expected.space == "depth"
     assert np.ptp(expected.values) > 0.01
     assert np.array_equal(graphs.saved(server.base, "bare")["tensor"][0, ..., 0], expected.values)
+
+
+def test_diffusers_folders_on_another_disk_are_listed_through_links(server: Server, tmp_path: Path) -> None:
+    for name in ("alone", "among/others"):
+        unet = tmp_path / name / "unet"
+        unet.mkdir(parents=True)
+        (tmp_path / name / "model_index.json").write_text("{}")
+        save_file(wide_unet("g").state_dict(), unet / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "among" / "round").symlink_to(tmp_path / "among")  # leads back
+    folder = server.base / "models" / "diffusers"
+    folder.mkdir(parents=True, exist_ok=True)
+    links = {"alone": tmp_path / "alone", "disk": tmp_path / "among"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    assert [one for one in choices(server) if one.startswith("diffusers/")] == [
+        "diffusers/alone",
+        "diffusers/disk/others",
+    ]
+    for name in links:
+        (folder / name).unlink()
+
+
+def test_another_file_behind_a_linked_name_is_another_model(server: Server) -> None:
+    path = put_model(server, "linked.safetensors")
+    graph = depth_graph(server)
+    graph["text"] = graphs.text("diffusion_models/linked.safetensors")
+    graph["load"]["inputs"]["model"] = ["text", 0]
+    graphs.must_succeed(server.client.run(graph))
+    assert graphs.must_succeed(server.client.run(graph)).cached == set(graph)
+    shutil.copyfile(WEIGHTS / f"{NORMAL}.safetensors", path)
+    assert "predicts normal, not depth" in fails(server, graph, "depth")
+    path.unlink()
 
 
 def test_a_renamed_unet_asks_what_it_predicts(server: Server, models: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
+from typing import Any
 
 import numpy as np
 import OpenEXR
 import pytest
 import trimesh
+from PIL import Image
 
 import lotus_core as lotus
+from lotus_core.checkpoints import save_model
 from lotus_core.maps.png import read_png
 
 from . import graphs
@@ -90,6 +95,56 @@ def test_saved_maps_say_what_they_are_and_lose_nothing(server: Server) -> None:
     assert normals.convention == entries[3]["convention"] == "opengl"
     assert np.array_equal(normals.values, predictor(NORMAL).normal(photo(), seed=0).to("opengl").values)
     assert lotus.Uncertainty.load(server.base / entries[5]["filename"]).unit == "depth"
+
+
+def saving(depth: list[Any], name: str, **inputs: Any) -> dict[str, Any]:
+    given = {"filename_prefix": f"lotus/{name}", "format": "png", "convention": "lotus", "folder": "output", **inputs}
+    return {"class_type": "LotusSaveMaps", "inputs": {"depth": depth, **given}}
+
+
+def test_near_is_white_whatever_the_model_predicts_where_that_is_asked(server: Server) -> None:
+    model = lotus.load_model(DEPTH, "cpu")
+    model.info = dataclasses.replace(model.info, space="depth")
+    folder = server.base / "models" / "diffusion_models"
+    folder.mkdir(exist_ok=True)
+    save_model(model, folder / "far.safetensors")
+    exact = lotus.LotusPredictor(lotus.load_model(folder / "far.safetensors", "cpu", fold=True)).depth(photo(), seed=0)
+    for near, space, said in (
+        ("as predicted", "depth", "near is 0, black"),
+        ("white", "disparity", "near is 1, white"),
+        ("black", "depth", "near is 0, black"),
+    ):
+        graph = {
+            "load": graphs.load("diffusion_models/far.safetensors"),
+            "photo": graphs.image(put(server, "maps", photo()[None])),
+            "depth": graphs.depth("load", "photo"),
+            "save": saving(["depth", 2], f"near {near}", near=near),
+        }
+        finished = graphs.must_succeed(server.client.run(graph))
+        (entry,) = finished.outputs["save"]["lotus_maps"]
+        path = server.base / "output" / entry["subfolder"] / entry["filename"]
+        found = lotus.Depth.load(path)
+        assert found.space == entry["space"] == space
+        assert finished.texts["save"] == [f"{path} ({space}: {said})"]
+        assert np.abs(found.values - exact.to_space(space).values).max() <= 1 / 65535
+
+
+def test_a_saved_png_is_shown_and_brings_its_graph_back(server: Server) -> None:
+    graph = {
+        "load": graphs.load(DEPTH),
+        "photo": graphs.image(put(server, "maps", photo()[None])),
+        "depth": graphs.depth("load", "photo"),
+        "save": saving(["depth", 2], "graph"),
+    }
+    finished = graphs.must_succeed(server.client.run(graph, png_words={"workflow": {"nodes": ["é"]}}))
+    (entry,) = finished.outputs["save"]["images"]
+    with Image.open(io.BytesIO(server.client.view(entry))) as picture:
+        assert picture.mode.startswith("I")  # 16 bits
+        prompt = json.loads(picture.text["prompt"])  # type: ignore[attr-defined]
+        assert {name: node["inputs"] for name, node in prompt.items()} == {
+            n: node["inputs"] for n, node in graph.items()
+        }
+        assert json.loads(picture.text["workflow"]) == {"nodes": ["é"]}  # type: ignore[attr-defined]
 
 
 def test_mesh_for_the_3d_nodes(server: Server) -> None:

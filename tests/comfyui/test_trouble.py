@@ -227,6 +227,39 @@ def test_a_mask_that_is_not_there(server: Server) -> None:
     graphs.must_succeed(server.client.run(graph))
 
 
+@pytest.mark.parametrize(
+    ("mask", "sentence"),
+    [
+        (np.zeros((1, 64, 64), np.float32), "The mask is what Load Image gives for a photo without transparency"),
+        (np.ones((0, 96, 144), np.float32), "The mask is 0×96×144, but batch×height×width is needed"),
+        (np.ones((1, 2, 96, 144), np.float32), "The mask is 1×2×96×144, but batch×height×width is needed"),
+        (np.ones((1, 100, 100), np.float32), "The mask is 100×100 pixels and the photo 144×96, which is another shape"),
+    ],
+)
+def test_a_mask_that_is_none(server: Server, mask: np.ndarray, sentence: str) -> None:
+    graph = depth_graph(server)
+    graph["mask"] = graphs.mask(put(server, "no mask", mask))
+    graph["mesh"] = graphs.mesh("depth", "photo", mask=["mask", 0])
+    graph["save"] = graphs.save("mesh", 0, "trouble")
+    assert fails(server, graph, "mesh").startswith(sentence)
+
+
+def test_a_photo_that_the_depth_is_not_of(server: Server) -> None:
+    graph = depth_graph(server)
+    graph["other"] = graphs.image(put(server, "other", np.zeros((1, 100, 320, 3), np.float32)))
+    graph["mesh"] = graphs.mesh("depth", "other")
+    graph["save"] = graphs.save("mesh", 0, "trouble")
+    assert fails(server, graph, "mesh").startswith("The depth is 144×96 pixels and the photo 320×100")
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("near", "White"), ("range", "per frame")])
+def test_a_linked_choice_that_is_none(server: Server, name: str, wrong: str) -> None:
+    graph = depth_graph(server)
+    graph["text"] = graphs.text(wrong)
+    graph["depth"]["inputs"][name] = ["text", 0]
+    assert fails(server, graph, "depth").startswith(f"{name} is '{wrong}': choose one of ")
+
+
 def test_a_far_end_nearer_than_the_near_end(server: Server) -> None:
     graph = depth_graph(server)
     graph["mesh"] = graphs.mesh("depth", "photo", far=0.5)

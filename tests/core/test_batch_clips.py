@@ -13,9 +13,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings as given_settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from lotus_core.batch.cuts import CutDetector
@@ -23,7 +20,6 @@ from lotus_core.batch.flicker import change
 from lotus_core.batch.items import find_items
 from lotus_core.batch.local import load_predictors, process
 from lotus_core.batch.motion import Motion, find_motion, small_grey, warp
-from lotus_core.batch.noise import MovingNoise
 from lotus_core.batch.pipeline import Limits
 from lotus_core.batch.ranges import CausalRange, compare, two_pass
 from lotus_core.batch.settings import Settings
@@ -218,32 +214,6 @@ def test_damaged_videos_and_uneven_frames_are_sentences(
     told = capsys.readouterr().err
     assert "noise.mp4 is damaged or no video that can be read" in told
     assert "64×64, not 96×64" in told
-
-
-@given_settings(max_examples=20, deadline=None)
-@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(-0.05, 0.05), st.integers(0, 2**32 - 1))
-def test_moving_noise_stays_white_and_standard_normal(right: float, down: float, zoom: float, seed: int) -> None:
-    height, width = 48, 64
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    flow = np.dstack([right + zoom * (columns - 32), down + zoom * (rows - 24)]).astype(np.float32)
-    noise = MovingNoise((1.0, 1.0))
-    for _ in range(4):
-        noise.step(flow)
-    field = noise(seed, 0, 0, (1, 4, height, width))[0].double()
-    count = field.numel()
-    assert abs(float(field.mean())) < 5 / count**0.5
-    assert abs(float(field.var()) - 1) < 5 * (2 / count) ** 0.5
-    for neighbour in (field[:, :, 1:] * field[:, :, :-1], field[:, 1:] * field[:, :-1]):
-        assert abs(float(neighbour.mean())) < 5 / count**0.5
-
-
-def test_moving_noise_follows_whole_cells_exactly() -> None:
-    noise = MovingNoise((1.0, 1.0))
-    first = noise(3, 0, 0, (1, 4, 16, 16)).clone()
-    for _ in range(4):
-        noise.step(np.full((16, 16, 2), (-0.5, 0.25), np.float32))  # half a cell right, a quarter up, four times
-    moved = noise(3, 0, 0, (1, 4, 16, 16))
-    assert np.array_equal(moved[..., :15, 2:], first[..., 1:, :14])
 
 
 def test_a_range_that_jumps_is_brought_back() -> None:

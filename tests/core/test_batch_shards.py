@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from lotus_core.cli import main
 from lotus_core.data.cache import SceneCache, packed, render_cache
@@ -18,7 +19,7 @@ from lotus_core.errors import LotusError
 from lotus_core.training import latents
 from lotus_core.training.trainer import train_model
 
-from .batches import journal, times_done
+from .batches import journal, manifest, times_done
 from .training_runs import HEIGHT, WIDTH, losses, run_config
 
 CONFIG = """
@@ -113,28 +114,83 @@ def test_latents_of_other_data_of_the_same_name_and_size_are_refused(ingredients
     assert again == train("second", "second-run", cache_latents=True) != own
 
 
+def test_shards_follow_the_data_and_not_the_text_of_the_config(
+    ingredients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(latents, "SHARD", 3)
+    folder, toml, out = tmp_path / "in", tmp_path / "train.toml", tmp_path / "latents"
+    shutil.copytree(ingredients, folder)
+    text = CONFIG.format(folder=folder.as_posix(), out=tmp_path.as_posix())
+    toml.write_text(text)
+
+    def make() -> tuple[int, set[str]]:
+        """How many shards have been made so far, and the spans that are there."""
+        assert main(["batch", str(toml), str(out), "--task", "latents", "--quiet"]) == 0
+        files = sorted(out.glob("source-0/*.safetensors"))
+        assert sorted(manifest(out)["items"]) == [path.relative_to(out).as_posix() for path in files]
+        return sum(times_done(out).values()), {path.stem.removeprefix("latents-") for path in files}
+
+    spans = {"0000000-0000003", "0000003-0000006", "0000006-0000008"}
+    assert make() == (3, spans)
+    open_to_all = tmp_path / "open"
+    open_to_all.touch()
+    for path in out.glob("source-0/*.safetensors"):
+        assert path.stat().st_mode == open_to_all.stat().st_mode
+    toml.write_text(text.replace("lr = 1e-3", "lr = 5e-4"))
+    assert make() == (3, spans)
+    scenes_of(folder / "scenes", 8, seed=6)  # other scenes in as many files of the same names
+    assert make() == (6, spans)
+    scenes_of(folder / "scenes", 10, seed=6)
+    assert make() == (10, {"0000000-0000003", "0000003-0000006", "0000006-0000009", "0000009-0000010"})
+    train_model(run_config(folder, tmp_path / "run", data={"latents": str(out)}))
+
+    shutil.copytree(folder / "scenes", tmp_path / "other" / "scenes")
+    other = {"path": f"{folder.as_posix()}/scenes", "task": "depth"}
+    for key, value in (("path", f"{tmp_path.as_posix()}/other/scenes"), ("task", "normal")):
+        toml.write_text(text.replace(f'{key} = "{other[key]}"', f'{key} = "{value}"'))
+        assert main(["batch", str(toml), str(out), "--task", "latents", "--quiet"]) == 2
+        assert f"{out} holds a batch with " in capsys.readouterr().err
+    toml.write_text(text)
+    assert main(["batch", str(toml), str(out), "--task", "samples", "--quiet"]) == 2
+    assert "holds a batch with " in capsys.readouterr().err
+
+
+def scenes_of(folder: Path, count: int, seed: int) -> None:
+    shutil.rmtree(folder)
+    render_cache(folder, SyntheticScenes(count, HEIGHT, WIDTH, seed=seed, textures=None))
+
+
 def scenes(folder: Path) -> dict[str, Any]:
     return {"sources": [{"name": "cache", "path": str(folder / "scenes")}]}
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (LotusError("frame.0005.hdf5 is damaged."), "frame.0005.hdf5 is damaged"),
+        (SafetensorError("incomplete metadata"), "A file of the data is damaged (incomplete metadata)"),
+    ],
+)
 def test_a_sample_that_cannot_be_read_fails_its_shard_and_no_other(
-    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception,
+    said: str,
+    config: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from lotus_core.batch import shards
-
     monkeypatch.setattr(latents, "SHARD", 4)
     read = SceneCache.__getitem__
 
     def damaged(self: SceneCache, index: int) -> Any:
         if index == 5:
-            raise LotusError("frame.0005.hdf5 is damaged.")
+            raise error
         return read(self, index)
 
     monkeypatch.setattr(SceneCache, "__getitem__", damaged)
-    shards._job.cache_clear()
     out = tmp_path / "out"
     assert main(["batch", config, str(out), "--task", "latents", "--quiet"]) == 2
-    assert "frame.0005.hdf5 is damaged" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
     assert ["done" if "done" in line else "failed" for line in journal(out) if "run" not in line] == ["done", "failed"]
 
 

@@ -151,6 +151,36 @@ def test_a_picture_that_a_result_would_replace_stops_the_batch(picture: str, tmp
         assert len(find_items(str(source), tmp_path / "out")[0]) == 5
 
 
+def test_two_frames_of_one_number_are_refused(
+    checkpoints: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("f.001.png", "f.002.png", "f.003.png", "f.0002.png"):
+        Image.new("RGB", (64, 48), "red").save(tmp_path / name)
+    for source in (tmp_path, tmp_path / "f.###.png"):
+        assert main(command(source, tmp_path / "out", checkpoints)) == 2
+        told = capsys.readouterr().err
+        assert f"{tmp_path / 'f.0002.png'} and f.002.png are both frame 2 of f.###.png" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_links_to_folders_are_followed_and_no_picture_is_taken_twice(tmp_path: Path) -> None:
+    for name in ("disk/plates/b.png", "disk/plates/deep/c.png", "photos/a.png", "photos/sub/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    photos = tmp_path / "photos"
+    for link, target in (
+        ("plates", "../disk/plates"),
+        ("again", "sub"),
+        ("round", "."),
+        ("sub/up", ".."),
+        ("deeper", "../disk/plates/deep"),
+    ):
+        (photos / link).symlink_to(target)
+    (tmp_path / "disk" / "plates" / "back").symlink_to(photos)
+    items, _ = find_items(str(photos), tmp_path / "out")
+    assert [item.key for item in items] == ["a.png", "deeper/c.png", "plates/b.png", "sub/d.png"]
+
+
 @pytest.mark.parametrize(
     ("numbers", "missing"),
     [

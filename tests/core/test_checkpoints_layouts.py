@@ -222,6 +222,18 @@ def test_autoencoders_of_other_models_are_refused(files: Files, tmp_path: Path) 
     assert "There is no text encoder nowhere" in refusal(files.unet, vae=str(files.vae), text_encoder="nowhere")
 
 
+@pytest.mark.parametrize("scale", ["label_emb.0.0.scale_weight", "out.2.weight_scale", "scaled_fp8"])
+def test_8_bit_weights_with_another_programs_scales_are_told_from_another_model(
+    files: Files, tmp_path: Path, scale: str
+) -> None:
+    tensors = load_file(files.ldm)
+    tensors[UNET_PREFIX + scale] = torch.ones(1)
+    save_file(tensors, tmp_path / files.unet.name)
+    message = refusal(tmp_path / files.unet.name, vae=str(files.vae), text_encoder=str(files.folder))
+    assert "another program's scales" in message
+    assert "use its file in fp16, bf16 or plain fp8" in message
+
+
 def test_missing_unexpected_and_misshaped_tensors_of_a_bare_file_are_named(files: Files, tmp_path: Path) -> None:
     parts = {"vae": str(files.vae), "text_encoder": str(files.folder)}
     tensors = load_file(files.ldm)

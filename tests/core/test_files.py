@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lotus_core.errors import LotusError
-from lotus_core.files import atomic_path
+from lotus_core.files import atomic_path, shared_mode
 
 
 def test_the_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -56,3 +56,15 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(LotusError, match="No space left on device"):
         fill_the_disk()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_private_file_gets_the_permissions_of_a_new_one(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    file.touch(0o600)
+    before = os.umask(0o027)
+    try:
+        shared_mode(file)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert os.listdir(tmp_path) == ["a.safetensors"]

@@ -31,7 +31,7 @@ from lotus_core.geometry.fused_scene import build_fused_scene
 from lotus_core.geometry.fusion import smooth_depth
 from lotus_core.geometry.grid import fill_holes
 from lotus_core.geometry.slopes import normals_from_depth
-from lotus_core.maps import Depth, Uncertainty
+from lotus_core.maps import Depth, Normals, Uncertainty
 
 from .scenes import posed, predicted
 
@@ -105,6 +105,27 @@ def test_several_photos_need_as_many_maps() -> None:
     ):
         with pytest.raises(LotusError, match=said):
             build_fused_scene(*given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("which", ["depth", "normal map", "uncertainty"])
+def test_maps_of_another_photo_are_refused_and_those_of_rounded_sizes_taken(which: str) -> None:
+    def scene(height: int, width: int) -> Any:
+        values = np.tile(np.linspace(0.2, 0.8, width, dtype=np.float32), (height, 1))
+        ahead = np.zeros((height, width, 3), np.float32)
+        ahead[..., 2] = 1
+        maps = {
+            "depth": Depth(values, "disparity"),
+            "normal map": Normals(ahead, "lotus"),
+            "uncertainty": Uncertainty(0 * values, None, 2, "depth"),
+        }
+        given = {name: maps[name] if name == which else None for name in maps}
+        depth = given["depth"] or Depth(np.full((96, 144), 0.5), "disparity")
+        return build_scene(depth, np.zeros((96, 144, 3), np.uint8), given["normal map"], given["uncertainty"])
+
+    with pytest.raises(LotusError, match=f"The {which} is 144×144 pixels and the photo 144×96, which is another shape"):
+        scene(144, 144)
+    for size in ((384, 576), (378, 574), (7, 10), (96, 144)):  # multiples of 14 and rounded edges are no other photo
+        assert len(scene(*size).mesh.vertices) > 1000
 
 
 def test_uncertainties_of_another_size_cut_the_same_part_of_several_photos() -> None:

@@ -14,6 +14,7 @@ from lotus_core.errors import LotusError
 from lotus_core.maps import Depth, Normals, Uncertainty
 from lotus_core.maps.exr import write_exr
 from lotus_core.maps.png import read_png
+from lotus_core.maps.storage import read_map
 from lotus_core.maps.textures import Meaning, Texture, write_texture
 
 RNG = np.random.default_rng(5)
@@ -58,7 +59,7 @@ def test_what_the_images_hold(tmp_path: Path) -> None:
     assert made == Texture(tmp_path / "d.exr", tmp_path / "d_thumbnail.npy", Meaning("depth", space="depth"))
     assert Texture.from_dict(made.to_dict()) == made
     found = channels(made.file)
-    np.testing.assert_array_equal(found["Y"], depth.values)
+    np.testing.assert_array_equal(found["Y"], np.where(valid, depth.values, 1), "far where nothing is known")
     np.testing.assert_array_equal(found["A"], valid.astype(np.float32))
     found = channels(write_texture(normals, tmp_path / "n.exr").file)
     vectors = 2 * np.dstack([found[name] for name in "RGB"]) - 1
@@ -69,6 +70,23 @@ def test_what_the_images_hold(tmp_path: Path) -> None:
     thumbnail = np.load(made.thumbnail)
     assert thumbnail.shape == (20, 30, 3)
     np.testing.assert_array_equal(thumbnail, depth.preview())
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".png"])
+def test_the_files_say_what_they_are(tmp_path: Path, suffix: str) -> None:
+    valid = RNG.random((20, 30)) > 0.3
+    depth = Depth(RNG.random((20, 30)).astype(np.float32), "depth", valid)
+    found = Depth.load(write_texture(depth, tmp_path / f"d{suffix}").file)
+    assert (found.space, np.array_equal(found.mask, valid)) == ("depth", True)
+    assert np.abs(found.values - depth.values).max() <= 1 / 65535
+    sure = Uncertainty(RNG.random((20, 30)).astype(np.float32), None, 8, "depth")
+    uncertainty = Uncertainty.load(write_texture(sure, tmp_path / f"u{suffix}").file)
+    assert (uncertainty.unit, uncertainty.samples) == ("depth", 8)
+    normals = Normals.from_vectors(RNG.normal(size=(20, 30, 3)))
+    file = write_texture(normals, tmp_path / f"n{suffix}", "directx").file
+    words = read_map(file).words
+    assert words == {"map": "normal", "texture" if suffix == ".exr" else "convention": "directx"}
+    assert Normals.load(file, "directx").angle_to(normals).max() < 0.01
 
 
 def test_angles_are_not_clipped_to_one(tmp_path: Path) -> None:

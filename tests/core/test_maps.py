@@ -278,3 +278,16 @@ def test_saving_is_quick(tmp_path: Path) -> None:
     start = time.perf_counter()
     normals.save(tmp_path / "n.png")
     assert time.perf_counter() - start < 5  # 0.2 s on a free core; the bound only catches a fall back to Python loops
+
+
+@pytest.mark.parametrize("suffix", [".png", ".exr", ".npy"])
+def test_further_words_travel_under_their_own_names_and_change_nothing(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    depth = Depth(np.linspace(0, 1, 12).reshape(3, 4), "depth")
+    depth.save(path, {"workflow": '{"a": "\\u00e9"}'})
+    loaded = Depth.load(path)
+    assert loaded.space == "depth"
+    assert np.abs(loaded.values - depth.values).max() <= 0.5 / 65535
+    if suffix == ".png":
+        with Image.open(path) as image:
+            assert image.text["workflow"] == '{"a": "\\u00e9"}'

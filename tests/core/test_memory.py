@@ -210,6 +210,28 @@ def test_out_of_memory_goes_down_to_one_sample_and_then_to_smaller_pieces(monkey
     assert sizes == [10, 5, 2, 1, 1]
 
 
+def test_a_host_makes_room_once_before_anything_is_done_in_smaller_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("g")
+    asked: list[str] = []
+
+    def make_room() -> str:
+        asked.append(model.memory)
+        return "Memory ran out; the other model was unloaded."
+
+    predictor = lotus.LotusPredictor(model, max_batch=4, make_room=make_room)
+    expected = predictor.uncertainty(PHOTO, samples=4)
+    calls = out_of_memory_once(model, monkeypatch, 1)
+    with pytest.warns(MemoryNotice, match="other model was unloaded"):
+        found = predictor.uncertainty(PHOTO, samples=4)
+    assert (calls, asked, model.memory) == ([2], ["auto"], "auto")
+    assert np.array_equal(found.std, expected.std)
+
+    sizes = fails_above(0, model, monkeypatch)  # that room is not enough: it is not asked again
+    with pytest.warns(MemoryNotice), pytest.raises(lotus.LotusError, match="a lower resolution, or tiles"):
+        predictor.uncertainty(PHOTO, samples=4)
+    assert (sizes, len(asked)) == ([4, 4, 2, 1, 1], 2)
+
+
 def test_a_map_of_one_sample_has_none_to_halve(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor has one whose encoding fails after the number of samples was halved."""
     model = tiny_model("g")

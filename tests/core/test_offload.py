@@ -22,6 +22,7 @@ from lotus_core.cli import main
 from lotus_core.cli.predictors import load_for_maps
 from lotus_core.memory import take_less, weight_bytes
 from lotus_core.model import device_of
+from lotus_core.offload import Offloaded
 
 from .models import tiny_model
 
@@ -97,6 +98,24 @@ def test_the_results_are_the_same() -> None:
     model.offload()
     assert model.offloaded
     assert np.array_equal(predictor.depth(PHOTO).values, expected.values)
+
+
+def test_nothing_moves_any_more_once_it_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("g")
+    predictor = lotus.LotusPredictor(model)
+    expected = predictor.depth(PHOTO)
+    model.offload()
+    model.end_offload()
+    assert not model.offloaded
+
+    def moved(*_: Any) -> None:
+        raise AssertionError("weights moved")
+
+    monkeypatch.setattr(Offloaded, "bring", moved)
+    assert np.array_equal(predictor.depth(PHOTO).values, expected.values)
+    model.offload()
+    with pytest.raises(AssertionError, match="weights moved"):
+        predictor.depth(PHOTO)
 
 
 def test_an_interrupted_layer_leaves_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,7 +273,7 @@ def test_a_network_that_overflows_says_what_to_do() -> None:
         model.unet.conv_out.bias.fill_(3e38)
     with pytest.raises(lotus.LotusError, match="weights are damaged"):
         lotus.LotusPredictor(model).depth(PHOTO)
-    with pytest.raises(lotus.LotusError, match="load it with dtype float32"):
+    with pytest.raises(lotus.LotusError, match="load it in float32"):
         lotus.LotusPredictor(model.bfloat16()).depth(PHOTO)
 
 

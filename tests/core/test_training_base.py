@@ -65,6 +65,17 @@ def test_lotus_d_keeps_the_first_layer(base: Path) -> None:
     assert torch.equal(model.unet.conv_in.weight, before.conv_in.weight)
 
 
+def test_lotus_d_goes_on_from_the_folder_of_a_lotus_g(tmp_path: Path) -> None:
+    folder = official_folder(tmp_path, "g")
+    before = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
+    model = build_model(run_of(str(folder), "d"), resolution=64)
+    assert model.variant == "d"
+    x = torch.randn(1, 4, 6, 6)
+    with torch.no_grad():
+        silent = before.conv_in(torch.cat([x, torch.zeros_like(x)], dim=1))  # what it did for noise of zero
+        assert torch.allclose(model.unet.conv_in(x), silent, atol=1e-6)
+
+
 def test_only_the_unet_is_trained_and_the_prompt_is_the_empty_one(base: Path) -> None:
     from lotus_core.checkpoints.prompt import empty_prompt_embedding
 

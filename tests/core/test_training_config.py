@@ -60,6 +60,17 @@ def test_the_defaults_are_the_papers_protocol() -> None:
         ({"data": {"sources": [{"name": "synthetic", "count": 4, "seed": 990_001}]}}, "is kept for evaluation"),
         ({"log": {"validation_every": 10}}, "validation_every needs held-out samples"),
         ({"log": {"checkpoint_every": "soon"}}, "neither a number of steps nor seconds"),
+        ({"log": {"checkpoint_every": "nans"}}, "neither a number of steps nor seconds"),
+        ({"log": {"validation_samples": -1}}, "validation_samples must be 0 or more"),
+        ({"optim": {"warmup_steps": -1}}, "[optim] warmup_steps must be 0 or more, not -1."),
+        ({"optim": {"weight_decay": -1.0}}, "[optim] weight_decay must be 0 or more"),
+        ({"optim": {"grad_clip": -1.0}}, "[optim] grad_clip must be 0 or more"),
+        ({"optim": {"threads": -1}}, "[optim] threads must be 0 or more"),
+        ({"optim": {"lr": float("inf")}}, "optim.lr = inf is not a finite number."),
+        ({"data": {"workers": -1}}, "[data] workers must be 0 or more"),
+        ({"data": {"stream": True}}, '"synthetic" has none: pack it with lotus batch'),
+        ({"model": {"base": "folder", "prompt_tokens": 4}}, 'are read for base = "scratch" only'),
+        ({"model": {"prompt_tokens": 0}}, "must be at least 1"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, dict[str, Any]], message: str) -> None:
@@ -67,6 +78,26 @@ def test_a_mistake_is_named(changes: dict[str, dict[str, Any]], message: str) ->
         parse_config(minimal(**changes))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("autoencoder", {"log": {"validation_samples": 0}}, "validation_samples must be at least 1"),
+        ("autoencoder", {"loss": {"crop": 4}}, "crop at least 8 pixels"),
+        ("autoencoder", {"loss": {"mse_weight": -1.0}}, "weights and latent_noise must be ≥ 0"),
+        ("autoencoder", {"data": {"stream": True}}, "[data] stream is for training a U-Net"),
+        ("decoder", {"optim": {"gradient_checkpointing": True}}, "gradient_checkpointing has no effect on a decoder"),
+    ],
+)
+def test_keys_that_an_autoencoder_or_decoder_cannot_use_are_refused(
+    kind: str, changes: dict[str, dict[str, Any]], message: str
+) -> None:
+    run = minimal(**changes) | {"kind": kind}
+    run["model"] = {"name": "m", **({"teacher": "vae"} if kind == "decoder" else {})}
+    with pytest.raises(LotusError) as caught:
+        parse_config(run)
+    assert message in str(caught.value)
 
 
 def test_missing_keys_files_and_broken_toml_are_named(tmp_path: Path) -> None:
@@ -88,6 +119,24 @@ def test_arguments_of_a_data_source_are_checked() -> None:
         open_source(SourceConfig("synthetic", args={"count": 4, "heigth": 32}))
     with pytest.raises(LotusError, match="is not set up fully"):
         open_source(SourceConfig("synthetic"))
+
+
+def test_arguments_of_sources_have_the_types_that_their_data_sets_take() -> None:
+    for name, args, message in (
+        ("hypersim", {"height": 48.0}, 'height of the data source "hypersim" is 48.0: it takes a whole number.'),
+        ("vkitti", {"scenes": "Scene20"}, "scenes .* is 'Scene20': it takes a list, each item text."),
+        ("cache", {"reduce": 1.5}, "reduce .* is 1.5: it takes a whole number."),
+        ("synthetic", {"count": -1}, "count .* is -1: it must be ≥ 0."),
+        ("synthetic", {"count": 4, "kinds": 3}, "kinds .* is 3: it takes text or a list, each item text."),
+    ):
+        with pytest.raises(LotusError, match=message):
+            open_source(SourceConfig(name, "somewhere" if name != "synthetic" else "", args=args))  # type: ignore[arg-type]
+
+
+def test_pictures_are_reduced_by_what_they_allow(ingredients: Path) -> None:
+    for reduce in (0, 33):
+        with pytest.raises(LotusError, match=f"reduce = {reduce} does not fit scenes of 48×32 pixels"):
+            open_source(SourceConfig("cache", str(ingredients / "scenes"), args={"reduce": reduce}))
 
 
 def test_checkpoints_come_by_steps_or_seconds() -> None:

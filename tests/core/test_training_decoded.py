@@ -117,7 +117,7 @@ def test_cached_latents_give_the_error_of_encoding_on_the_fly(ingredients: Path,
 @pytest.mark.parametrize("preview", [False, True])
 @pytest.mark.parametrize("task", ["depth", "normal"])
 def test_a_run_lowers_what_it_counts(ingredients: Path, tmp_path: Path, task: str, preview: bool) -> None:
-    model = {"task": task, "base": f"lotus-tiny-{task}-g", "unet": {}, "autoencoder": ""}
+    model = {"task": task, "base": f"lotus-tiny-{task}-g", "unet": {}, "autoencoder": "", "cross_attention_dim": 64}
     optim = {"steps": 16, "lr": 1e-3, "batch_size": 8}  # all scenes at every step
     data = {"flip": False}
     protocol = {"decoded": 5.0, "preview": preview}

@@ -137,19 +137,6 @@ def checkpoint_step(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def test_a_termination_signal_saves_the_step_that_is_done(ingredients: Path, tmp_path: Path) -> None:
-    run = run_config(ingredients, tmp_path, optim={"steps": 100_000}, log={"checkpoint_every": 100_000})
-    child = FORK.Process(target=train_model, args=(run,))
-    child.start()
-    while not ((tmp_path / "log.jsonl").exists() and max(losses(tmp_path), default=0) >= 3):
-        time.sleep(0.01)
-    child.terminate()
-    child.join(15)
-    assert child.exitcode == 0
-    (saved,) = checkpoints(tmp_path / "checkpoints")
-    assert checkpoint_step(saved) == max(losses(tmp_path))
-
-
 def test_a_folder_with_another_run_is_not_overwritten(ingredients: Path, tmp_path: Path) -> None:
     train_model(run_config(ingredients, tmp_path, optim={"steps": 2}))
     with pytest.raises(LotusError, match="already holds a training run"):

@@ -78,6 +78,17 @@ def autoencoder_config(ingredients: Path, output: Path, **sections: dict[str, An
     return parsed
 
 
+def write_toml(table: dict[str, Any], path: Path) -> None:
+    """A run's tables as a file."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key} = {text(item)}" for key, item in value.items()) + "}"
+        return "[" + ", ".join(map(text, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+    path.write_text("".join(f"{key} = {text(value)}\n" for key, value in table.items()))
+
+
 def log_lines(output: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
 

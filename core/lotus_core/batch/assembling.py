@@ -17,12 +17,12 @@ from .clips import raw_path
 from .flicker import FlickerMeter
 from .frames import load_motion
 from .items import Item
-from .manifest import Finished, staged_hashes
+from .journal import Finished
 from .motion import Motion
 from .ranges import Affine, CausalRange, Comparison, compare, fit_into_unit, two_pass
 from .reading import Stamp
 from .settings import Settings
-from .sinks import staged
+from .sinks import staged, staged_hashes
 from .smoothing import Smoother
 from .timing import Timing
 from .video import CODECS, PREVIEW, VideoWriter

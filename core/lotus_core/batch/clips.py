@@ -19,13 +19,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, LotusError
+from ..errors import LotusError
 from ..files import atomic_path
+from .blame import no_fault_of_the_item, reason_of
 from .cuts import CutDetector
-from .frames import ClipFrame, clip_exposure, clip_frames
+from .frames import ClipFrame, clip_exposure, clip_frames, load_motion
 from .items import Item
-from .manifest import Finished
-from .motion import ANALYSIS_EDGE, Motion
+from .journal import Finished
+from .motion import ANALYSIS_EDGE
 from .noise import FreshNoise, MovingNoise
 from .pipeline import Limits, describe_maps
 from .reading import Stamp, stamp
@@ -51,25 +52,26 @@ def process_clip(
 ) -> Finished:
     """Make the maps of one clip; a bad one comes back with its reason.
 
-    Raises LotusError where results cannot be written, and Cancelled.
+    Raises CannotGoOn where the clip is not to blame, LotusError where results cannot be written, and Cancelled.
     """
     from .assembling import assemble
 
-    identity = stamp(item.files)
+    identity = stamp(item)
     folder = work_folder(clips, item)
     start = time.perf_counter()
     try:
         exposure = clip_exposure(item, settings)
         rate = _rate(item, settings)
-        _open_folder(folder, identity)
+        with no_fault_of_the_item():
+            _open_folder(folder, identity)
         scenes, times, meaning = _predict_frames(item, predictors, settings, exposure, folder, limits, on_frame)
-    except Cancelled:
-        raise
-    except _CannotWrite as error:
-        raise LotusError(str(error)) from error
     except LotusError as error:
-        return Finished(item.key, identity, reason=str(error))
+        return Finished(item.key, identity, reason=reason_of(error))
     facts = {"kind": item.kind, **meaning.sizes, "frames": len(scenes), "fps": str(rate), "maps": meaning.maps}
+    if item.kind == "sequence":
+        facts["numbers"] = list(item.numbers)
+        if (gap := item.missing)[0]:
+            facts["missing"] = {"frames": gap[0], "first": gap[1]}
     timing = Timing.of(rate, times)
     if timing.seconds is not None:
         facts["times"] = timing.seconds
@@ -88,10 +90,6 @@ def work_folder(clips: Path, item: Item) -> Path:
 def raw_path(folder: Path, map_: str, index: int) -> Path:
     """The raw map of one frame."""
     return folder / f"{map_}.{index:06d}.exr"
-
-
-class _CannotWrite(LotusError):
-    """The disk is full or the like: the clip is not to blame."""
 
 
 def _open_folder(folder: Path, identity: Stamp) -> None:
@@ -123,13 +121,14 @@ def _predict_frames(
 ) -> tuple[list[bool], list[Fraction | None], _Meaning]:
     """Raw maps of every frame into `folder`. Returns which frames begin a scene, when each is shown, and what their
     maps mean, which is kept in the folder as well."""
-    loaded = predictors()
+    with no_fault_of_the_item():
+        loaded = predictors()
     names = loaded.maps
     total = len(item.files) if item.kind == "sequence" else 0
     scenes: list[bool] = []
     times: list[Fraction | None] = []
     detector = CutDetector()
-    noise = _ClipNoise(loaded, settings)
+    noise = _ClipNoise(loaded, settings, folder)
     meaning = _Meaning(folder)
     writing: deque[Future[None]] = deque()
 
@@ -159,11 +158,9 @@ def _predict_frames(
 
 
 def _write_raw(maps: dict[str, Depth | Normals | Uncertainty], folder: Path, index: int) -> None:
-    try:
+    with no_fault_of_the_item():
         for name, values in maps.items():
             values.save(raw_path(folder, name, index))
-    except LotusError as error:
-        raise _CannotWrite(str(error)) from error
 
 
 class _Meaning:
@@ -179,29 +176,23 @@ class _Meaning:
     def note(self, shape: Sequence[int], maps: dict[str, Any]) -> None:
         if not self.maps:
             self.sizes, self.maps = {"width": shape[1], "height": shape[0]}, maps
-            with atomic_path(self._path) as temporary:
+            with no_fault_of_the_item(), atomic_path(self._path) as temporary:
                 temporary.write_text(json.dumps([self.sizes, self.maps]))
 
 
 class _ClipNoise:
     """The noise of the settings, given to every predictor for the time of a clip."""
 
-    def __init__(self, predictors: Predictors, settings: Settings) -> None:
-        self._predictors, self._kind = predictors, settings.noise
-        self._flows: list[Motion] = []
-        self._index = 0
+    def __init__(self, predictors: Predictors, settings: Settings, folder: Path) -> None:
+        self._predictors, self._kind, self._folder = predictors, settings.noise, folder
+        self._index = self._begin = 0
         self._moving: dict[str, MovingNoise] = {}
 
     def step(self, frame: ClipFrame, begins: bool) -> None:
         self._index = frame.index
         if begins:
-            self._flows = []
+            self._begin = frame.index
             self._moving = {}
-        elif self._kind == "motion":
-            assert frame.motion is not None
-            self._flows.append(frame.motion)
-            for moving in self._moving.values():
-                moving.step(frame.motion.flow)
 
     def place(self, height: int, width: int) -> None:
         """Make ready for the frame that was stepped to, a picture of this size."""
@@ -212,22 +203,21 @@ class _ClipNoise:
                 self._predictors.use_noise(kind, fresh)
         elif self._kind == "motion":
             for kind in self._predictors.models:
-                if kind not in self._moving:
-                    self._moving[kind] = self._caught_up(kind, height, width)
-                self._predictors.use_noise(kind, self._moving[kind])
+                moving = self._moving.get(kind) or self._of_scene(kind, height, width)
+                moving.frame = self._index - self._begin
+                self._moving[kind] = moving
+                self._predictors.use_noise(kind, moving)
 
-    def _caught_up(self, kind: str, height: int, width: int) -> MovingNoise:
-        """The noise of one model from the scene's first frame to this one."""
+    def _of_scene(self, kind: str, height: int, width: int) -> MovingNoise:
+        """The noise of one model, which reads the motion since the scene's first frame from the clip's folder."""
         frame = self._predictors.frame_of(kind, height, width)
         factor = self._predictors.models[kind].latent_factor
         longest = max(height, width)
         small = min(1.0, ANALYSIS_EDGE / longest)
         across = frame.network_width / max(1, round(width * small)) / factor
         down = frame.network_height / max(1, round(height * small)) / factor
-        moving = MovingNoise((across, down))
-        for motion in self._flows:
-            moving.step(motion.flow)
-        return moving
+        begin = self._begin
+        return MovingNoise((across, down), lambda number: load_motion(self._folder, begin + number).flow)
 
     def close(self) -> None:
         for kind in self._predictors.models:

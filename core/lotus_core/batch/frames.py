@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import LotusError
 from ..files import atomic_path
 from ..plates import common_exposure, plates_of
+from .blame import no_fault_of_the_item
 from .items import Item
 from .motion import Motion, find_motion, small_grey
 from .pipeline import Limits
@@ -157,5 +158,5 @@ def load_motion(folder: Path, index: int) -> Motion:
 
 
 def _save_motion(path: Path, motion: Motion) -> None:
-    with atomic_path(path) as temporary:
+    with no_fault_of_the_item(), atomic_path(path) as temporary:
         np.savez(temporary, flow=motion.flow.astype(np.float16), difference=motion.difference.astype(np.float16))

@@ -37,6 +37,7 @@ class Item:
     numbers: the frame numbers of a sequence; source, first and one past the last sample of a shard for training.
     output:  what its results are called: path relative to the destination, without suffix. No two items share one,
              also where file names ignore case.
+    content: of a shard for training, a digest of all that decides it; empty for pictures, whose files do.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Item:
     files: tuple[str, ...]
     output: str
     numbers: tuple[int, ...] = ()
+    content: str = ""
 
     @property
     def id(self) -> str:
@@ -69,7 +71,7 @@ class Item:
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> Item:
-        return cls(table["key"], table["kind"], tuple(table["files"]), table["output"], tuple(table["numbers"]))
+        return cls(**{**table, "files": tuple(table["files"]), "numbers": tuple(table["numbers"])})
 
 
 def id_of(key: str) -> str:
@@ -127,10 +129,23 @@ def _check_places(items: list[Item], destination: Path) -> None:
 
 
 def _walk(folder: Path, destination: Path) -> Iterator[Path]:
+    """All files below `folder`, of each real folder once: where links lead to it as well, by the path without any."""
     passed = passed_over(folder, destination)
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not passed(Path(place) / name))
-        yield from (path for path in (Path(place) / name for name in sorted(files)) if not passed(path))
+    begin, entered = [folder], {folder.resolve()}
+    while begin:
+        links = []
+        for place, folders, files in os.walk(begin.pop(0)):
+            here, real = Path(place), Path(place).resolve()
+            wanted = [name for name in sorted(folders) if not passed(here / name)]
+            links += [here / name for name in wanted if (here / name).is_symlink()]
+            folders[:] = [name for name in wanted if not (here / name).is_symlink() and real / name not in entered]
+            entered.update(real / name for name in folders)
+            yield from (path for path in (here / name for name in sorted(files)) if not passed(path))
+        for link in links:
+            target = link.resolve()
+            if target not in entered:
+                entered.add(target)
+                begin.append(link)
 
 
 def _glob(pattern: Path, destination: Path) -> tuple[Path, list[Path]]:
@@ -169,6 +184,12 @@ def _sequence_of_pattern(pattern: Path) -> Item:
 
 
 def _sequence(key: str, output: str, frames: list[tuple[int, Path]]) -> Item:
+    for (number, path), (after, other) in pairwise(frames):
+        if number == after:
+            raise LotusError(
+                f"{path} and {other.name} are both frame {number} of {key}, so that one's maps would replace the"
+                " other's: rename or remove one of them."
+            )
     numbers = tuple(number for number, _ in frames)
     return Item(key, "sequence", tuple(str(path.absolute()) for _, path in frames), output, numbers)
 

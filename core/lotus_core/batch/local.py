@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from .clips import OnFrame, process_clip
 from .items import Item
-from .manifest import Finished, Record
+from .journal import Finished
+from .manifest import Record
 from .pipeline import Limits, process_stills
 from .settings import Settings
 from .shards import KINDS as SHARDS

@@ -1,10 +1,10 @@
-"""The record of a batch: a journal that is only ever appended to, and the manifest made of it.
+"""The record of a batch: its journals, and the manifest made of them.
 
 In the destination:
 
     lotus-batch.json                     the manifest: settings, and for every item its source's and its files' SHA-256
-    .lotus-batch/settings.json           what the destination was begun with; other settings are refused
-    .lotus-batch/journal[-I-of-N].jsonl  a line for each finished or failed item, flushed to the disk
+    .lotus-batch/settings.json           what the destination was begun with; other settings and weights are refused
+    .lotus-batch/journal[-I-of-N].jsonl  a line for each finished or failed item
     .lotus-batch/staging/JOURNAL/ID/     the files of an item until its line is written
     .lotus-batch/clips/ID/               the raw frames of a clip in work
 
@@ -15,14 +15,11 @@ destination is ever half-written, nothing finished is done again, and nothing un
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+import re
 import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,58 +27,37 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import LotusError
-from ..files import atomic_path, claim, json_text
+from ..files import atomic_path, json_text
+from .claims import claim_destination, weights_of
 from .items import Item, id_of
-from .reading import Stamp
+from .journal import Finished, append_line, drop_torn_line, read_lines
 from .settings import Settings
 
 MANIFEST = "lotus-batch.json"
 _HIDDEN = ".lotus-batch"
 
 
-@dataclass
-class Finished:
-    """What is known of an item that was worked on.
-
-    facts: for the manifest; the same wherever the item was made. trace: for the journal: worker, seconds. at: when.
-    files: path relative to the destination → SHA-256. reason: why it failed, None where it did not.
-    """
-
-    key: str
-    stamp: Stamp
-    staging: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    trace: dict[str, Any] = field(default_factory=dict)
-    reason: str | None = None
-    at: float = field(default_factory=lambda: round(time.time(), 3))
-
-    def to_json(self) -> dict[str, Any]:
-        kind = "done" if self.reason is None else "failed"
-        line: dict[str, Any] = {kind: self.key, "at": self.at, "source": self.stamp.to_json()}
-        if self.reason is not None:
-            return {**line, "reason": self.reason, **self.trace}
-        return {**line, "facts": self.facts, "files": self.files, "staging": self.staging, **self.trace}
-
-    @classmethod
-    def from_json(cls, line: dict[str, Any]) -> Finished:
-        key = line["done"] if "done" in line else line["failed"]
-        finished = cls(key, Stamp(**line["source"]), reason=line.get("reason"), at=line["at"])
-        if "done" in line:
-            finished.facts, finished.files, finished.staging = line["facts"], line["files"], line["staging"]
-        return finished
-
-
 class Record:
     """The record of one run into `destination`; use as a context manager.
 
-    shard: which (I, N) of the shards this run is; each has a journal of its own, and all are read.
+    shard: which (I, N) of the shards this run is; each has a journal of its own, and all are read. source: what the
+    items are found in: those of it that are no longer found leave the manifest, those of others stay. claims: what the
+    destination must agree on besides the settings; of shards for training, which use no models of the settings.
 
     Raises LotusError where the destination holds other settings, is being written by another run, or cannot be written.
     """
 
-    def __init__(self, destination: Path, settings: Settings, shard: tuple[int, int] = (1, 1)) -> None:
+    def __init__(
+        self,
+        destination: Path,
+        settings: Settings,
+        shard: tuple[int, int] = (1, 1),
+        source: str = "",
+        claims: dict[str, Any] | None = None,
+    ) -> None:
         self.destination, self.settings = destination, settings
+        self._source, self._claims = source, claims
+        self._weights: dict[str, str] = {}
         self.hidden = destination / _HIDDEN
         name = "journal" if shard == (1, 1) else f"journal-{shard[0]}-of-{shard[1]}"
         self.staging, self.clips = self.hidden / "staging" / name, self.hidden / "clips"
@@ -102,13 +78,7 @@ class Record:
             reason = error.strerror or str(error)
             raise LotusError(f"Cannot write into {self.destination}: {reason}; choose another folder.") from error
         try:
-            claim(
-                self.hidden / "settings.json",
-                self.settings.deciding(),
-                f"{self.destination} holds a batch",
-                "choose another folder, or the same options",
-                self.hidden,
-            )
+            self._weights = claim_destination(self.destination, self.hidden, self._options(), self._used_weights())
             self._read()
             self._clear()
         except BaseException:
@@ -126,7 +96,7 @@ class Record:
         `retry` asks for those again."""
         for item in items:
             known = self._items.get(item.key)
-            if known is None or not known.stamp.still_of(item.files) or not self._is_settled(item, known, retry):
+            if known is None or not known.stamp.still_of(item) or not self._is_settled(item, known, retry):
                 yield item
 
     def failures(self, items: Sequence[Item]) -> dict[str, str]:
@@ -137,41 +107,60 @@ class Record:
     def _is_settled(self, item: Item, known: Finished, retry: bool) -> bool:
         if known.reason is not None:
             return not retry
-        return bool(known.files) and all(
-            file.startswith(item.output) and (self.destination / file).is_file() for file in known.files
-        )
+        # By their names, which change where a file of the same name and another suffix comes or goes.
+        ours = re.compile(rf"{re.escape(item.output)}([/_].*)?", re.DOTALL)
+        return bool(known.files) and all(ours.fullmatch(f) and (self.destination / f).is_file() for f in known.files)
+
+    def _is_gone(self, known: Finished, found: Collection[str]) -> bool:
+        """Whether an item was among the pictures of this source, and is no more. found: the keys of those that are."""
+        return known.key not in found and bool(known.source) and known.source == self._source
+
+    def _options(self) -> dict[str, Any]:
+        return {**self.settings.deciding(), **(self._claims or {})}
+
+    def _used_weights(self) -> dict[str, str]:
+        return weights_of(self.settings) if self._claims is None else {}
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def begin(self, **facts: Any) -> None:
         """Note in the journal that a run begins."""
-        self._append({"run": facts})
+        append_line(self._journal, {"run": facts})
 
     def finish(self, finished: Finished) -> None:
         """Enter an item: from here on it is done, whatever happens."""
-        self._append(finished.to_json())
-        self._items[finished.key] = finished
+        finished.source = self._source
+        append_line(self._journal, finished.to_json())
+        self._enter(finished)
         self._move(finished, self.staging / finished.staging)
         shutil.rmtree(self.clips / id_of(finished.key), ignore_errors=True)
 
-    def write_manifest(self) -> Path:
-        """Write `lotus-batch.json` from all journals. The same items give the same bytes, whoever made them when."""
+    def write_manifest(self, items: Sequence[Item]) -> Path:
+        """Write `lotus-batch.json` from all journals. The same items give the same bytes, whoever made them when.
+
+        items: all of the source, of every shard.
+        """
         from ..cli.record import versions
 
         self._read()
-        done = {key: found for key, found in sorted(self._items.items()) if found.reason is None}
-        failed = {key: found.reason for key, found in sorted(self._items.items()) if found.reason is not None}
+        found = {item.key for item in items}
+        known = {key: entry for key, entry in sorted(self._items.items()) if not self._is_gone(entry, found)}
+        done = {key: entry for key, entry in known.items() if entry.reason is None}
+        failed = {key: entry.reason for key, entry in known.items() if entry.reason is not None}
+        with suppress(LotusError):  # a model that was fetched in this run is known by now
+            self._weights = {**self._used_weights(), **self._weights}
         table = {
             "format": 1,
             "versions": versions(),
-            "settings": self.settings.deciding(),
+            "settings": self._options(),
+            "weights": self._weights,
             "items": {
                 key: {
-                    "sha256": found.stamp.sha256,
-                    **found.facts,
-                    "files": dict(sorted(found.files.items())),
+                    "sha256": entry.stamp.sha256,
+                    **entry.facts,
+                    "files": dict(sorted(entry.files.items())),
                 }
-                for key, found in done.items()
+                for key, entry in done.items()
             },
             "failed": failed,
         }
@@ -187,42 +176,57 @@ class Record:
             if item.kind != "still" and item.id not in still:
                 shutil.rmtree(self.clips / item.id, ignore_errors=True)
 
-    def _append(self, line: dict[str, Any]) -> None:
-        try:
-            with open(self._journal, "ab") as file:
-                file.write(json_text(line).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise LotusError(f"Cannot write {self._journal}: {error.strerror or error}; free some space.") from error
+    def delete_gone(self, items: Sequence[Item]) -> None:
+        """Delete the results of what the source no longer has. items: all that it has, of every shard."""
+        found = {item.key for item in items}
+        gone = [entry for entry in self._items.values() if self._is_gone(entry, found)]
+        kept = [entry for entry in self._items.values() if not self._is_gone(entry, found)]
+        with self._writing():
+            self._delete({file for entry in gone for file in (*entry.files, *entry.former)}, kept)
+
+    def _enter(self, finished: Finished) -> None:
+        known = self._items.get(finished.key)
+        if known is not None:
+            finished.former = frozenset(known.files) if known.reason is None else known.former
+        self._items[finished.key] = finished
 
     def _move(self, finished: Finished, folder: Path) -> None:
-        """Files of a finished item from its staging folder to their places; those that are there already stay."""
+        """Files of a finished item from its staging folder to their places; those that are there already stay, those of
+        the entry before that it lacks are deleted."""
         if not finished.staging:
             return
-        try:
+        with self._writing():
             for file in sorted(finished.files):
                 target = self.destination / file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with suppress(FileNotFoundError):
                     os.replace(folder / file.rpartition("/")[2], target)
+            self._delete(finished.former, self._items.values())
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _delete(self, files: Collection[str], kept: Iterable[Finished]) -> None:
+        """Delete files of the destination but those of `kept`."""
+        if files:
+            for file in sorted({*files}.difference(*(entry.files for entry in kept))):
+                (self.destination / file).unlink(missing_ok=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             reason = error.strerror or str(error)
             raise LotusError(f"Cannot write into {self.destination}: {reason}; free it and run again.") from error
-        shutil.rmtree(folder, ignore_errors=True)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
         """Take in all journals, and complete what a kill left between its line and its places."""
-        _drop_torn_line(self._journal)
-        for journal in sorted(self.hidden.glob("journal*.jsonl")):
-            for line in _lines(journal):
-                if "run" not in line:
-                    finished = Finished.from_json(line)
-                    known = self._items.get(finished.key)
-                    if known is None or finished.at >= known.at:
-                        self._items[finished.key] = finished
+        drop_torn_line(self._journal)
+        lines = [line for path in sorted(self.hidden.glob("journal*.jsonl")) for line in read_lines(path)]
+        self._items = {}
+        for finished in sorted(lines, key=lambda line: line.at):
+            self._enter(finished)
         owners = {found.staging: found for found in self._items.values()}
         for folder in self.staging.parent.glob("*/*"):
             if folder.name in owners:
@@ -241,31 +245,3 @@ class Record:
 
     def _lock_of(self, name: str) -> FileLock:
         return FileLock(self.hidden / f"{name}.lock")
-
-
-def staged_hashes(folder: Path, parent: str) -> dict[str, str]:
-    """Files of a staging folder by the path they will have in the destination, below `parent` ("" for the top)."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found[f"{parent}/{path.name}" if parent not in ("", ".") else path.name] = digest
-    return found
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cut off what a kill left behind the last whole line, so that the next line begins on its own."""
-    if not path.is_file():
-        return
-    with open(path, "rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8") as file:
-        for text in file:
-            if text.endswith("\n"):  # another shard's journal may be in the middle of a line
-                yield json.loads(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -29,50 +29,58 @@ class MovingNoise:
     on their values, so these stay independent draws of N(0, 1): the field keeps its variance and is white, where
     warping a field by interpolation would blur it (cf. Chang et al. 2024, "How I Warped Your Noise").
 
-    Frames must be visited in order with `step`, from the first frame of a scene; what it gives is a function of the
-    seed and the motions since then. scale: cells per pixel of the motion, horizontally and vertically.
+    What it gives is a function of the seed and the motions up to `frame`, which is set as the clip goes on, and never
+    back. Of the frames before, only where each particle was born is kept. scale: cells per pixel of the motion,
+    horizontally and vertically. flow_of: the motion of a frame (from 1) to the one before, h×w×2 in its own pixels.
     """
 
-    def __init__(self, scale: tuple[float, float]) -> None:
-        self._scale = np.array(scale)
+    def __init__(self, scale: tuple[float, float], flow_of: Callable[[int], np.ndarray]) -> None:
+        self._scale, self._flow_of = np.array(scale), flow_of
         self.frame = 0
-        self._flows: list[np.ndarray] = []
-        self._sources: dict[tuple[int, int], list[np.ndarray]] = {}
-        self._positions: dict[tuple[int, int], np.ndarray] = {}
+        self._particles: dict[tuple[int, int], _Particles] = {}
         self._fields: dict[tuple[int, tuple[int, ...]], tuple[int, torch.Tensor]] = {}
-
-    def step(self, flow: np.ndarray) -> None:
-        """Go on to the next frame; `flow` is its motion to the frame before, h×w×2 in its own pixels."""
-        self._flows.append(flow)
-        self.frame += 1
 
     def __call__(self, seed: int, index: int, sample: int, shape: Sequence[int]) -> torch.Tensor:
         size = (int(shape[-2]), int(shape[-1]))
-        sources = self._sources_of(size)
+        particles = self._particles.setdefault(size, _Particles(size))
+        while particles.frame < self.frame:
+            particles.step(self._flow_of(particles.frame + 1), self._scale)
         key = (sample, tuple(shape))
-        at, field = self._fields.get(key, (0, None))
-        if field is None:
-            field = draw_noise(seed, 0, sample, shape)
-        for frame in range(at + 1, self.frame + 1):
-            source = torch.from_numpy(sources[frame - 1]).to(torch.int64)
-            fresh = draw_noise(seed, frame, sample, shape)
-            moved = field.flatten(-2)[..., source.clamp_min(0)].view(field.shape)
-            field = torch.where((source >= 0).view(size), moved, fresh)
+        at, before = self._fields.get(key, (-1, None))
+        if before is not None and at == self.frame:
+            return before
+        field = torch.empty(tuple(shape))
+        values, left = field.flatten(-2), np.ones(len(particles.source), bool)
+        if before is not None and at == self.frame - 1:
+            left = particles.source < 0
+            values[..., ~left] = before.flatten(-2)[..., particles.source[~left]]
+        for born in np.unique(particles.born[left]).tolist():
+            cells = left & (particles.born == born)
+            values[..., cells] = draw_noise(seed, born, sample, shape).flatten(-2)[..., particles.birthplace[cells]]
         self._fields[key] = (self.frame, field)
         return field
 
-    def _sources_of(self, size: tuple[int, int]) -> list[np.ndarray]:
-        """For each step, the cell of the frame before that each cell has its value from, −1 for none: int32 h·w."""
-        sources = self._sources.setdefault(size, [])
-        positions = self._positions.get(size)
-        if positions is None:
-            rows, columns = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
-            positions = np.stack([columns.ravel(), rows.ravel()], -1)
-        for flow in self._flows[len(sources) :]:
-            source, positions = _advance(positions, flow, self._scale, size)
-            sources.append(source)
-        self._positions[size] = positions
-        return sources
+
+class _Particles:
+    """One for each cell, int h·w. source: the cell of the frame before that it was in, −1 for a new one. born,
+    birthplace: the frame and the cell that it began in, which its value is drawn for."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.frame, self._size, self._positions = 0, size, _centres(size)
+        self.source = np.full(len(self._positions), -1)
+        self.born, self.birthplace = np.zeros_like(self.source), np.arange(len(self.source))
+
+    def step(self, flow: np.ndarray, scale: np.ndarray) -> None:
+        self.frame += 1
+        self.source, self._positions = _advance(self._positions, flow, scale, self._size)
+        new = self.source < 0
+        self.born = np.where(new, self.frame, self.born[self.source])
+        self.birthplace = np.where(new, np.arange(len(new)), self.birthplace[self.source])
+
+
+def _centres(size: tuple[int, int]) -> np.ndarray:
+    rows, columns = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
+    return np.stack([columns.ravel(), rows.ravel()], -1)
 
 
 def _advance(
@@ -90,6 +98,4 @@ def _advance(
     order = order[inside[order]]
     source = np.full(height * width, -1, np.int32)
     source[cell[order, 1] * width + cell[order, 0]] = order
-    rows, columns = np.mgrid[0:height, 0:width] + 0.5
-    fresh = np.stack([columns.ravel(), rows.ravel()], -1)
-    return source, np.where((source >= 0)[:, None], moved[source.clip(0)], fresh)
+    return source, np.where((source >= 0)[:, None], moved[source.clip(0)], _centres(size))

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, LotusError
+from .blame import reason_of
 from .items import Item
-from .manifest import Finished
+from .journal import Finished
 from .reading import Stamp, load_picture, stamp
 from .settings import Settings
 from .sinks import Maps, write_still
@@ -70,7 +71,7 @@ def process_stills(
     """Predict stills in order; each comes back when its files are in `staging`, or with the reason why it failed.
 
     predictors: called once, when the first picture has been read: a folder of unreadable files needs no model.
-    Raises LotusError where results cannot be written, and Cancelled.
+    Raises CannotGoOn where a package is missing, LotusError where results cannot be written, and Cancelled.
     """
     waiting: deque[Future[Finished]] = deque()
     with (
@@ -107,11 +108,9 @@ def _predicted(
     start = time.perf_counter()
     try:
         maps = predictors.predict(read.image)
-    except Cancelled:
-        raise
     except LotusError as error:
         failed: Future[Finished] = Future()
-        failed.set_result(Finished(read.item.key, read.stamp, reason=str(error)))
+        failed.set_result(Finished(read.item.key, read.stamp, reason=reason_of(error)))
         return failed
     seconds = round(time.perf_counter() - start, 4)
 
@@ -175,12 +174,12 @@ def read_ahead(
 
 
 def read_still(item: Item, settings: Settings) -> Read:
-    """Read one picture; a bad one comes back with its reason."""
-    identity = stamp(item.files)
+    """Read one picture; a bad one comes back with its reason. Raises CannotGoOn where it is not to blame."""
+    identity = stamp(item)
     try:
         image, facts = load_picture(item.files[0], settings.exposure)
     except LotusError as error:
-        return Read(item, identity, None, {}, str(error))
+        return Read(item, identity, None, {}, reason_of(error))
     return Read(item, identity, image, facts)
 
 

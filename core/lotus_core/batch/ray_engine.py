@@ -17,7 +17,8 @@ from typing import Any
 
 from ..errors import LotusError
 from .items import Item
-from .manifest import Finished, Record
+from .journal import Finished
+from .manifest import Record
 from .pipeline import Limits
 from .reading import Stamp, stamp
 from .settings import Settings
@@ -175,7 +176,7 @@ class ChunkWorker:
                     f"The worker died {self._retries + 1} times on this file or one of the {len(items)} files it was"
                     " given with it: find it with --retry --chunk 1, or give workers more memory."
                 )
-                yield Finished(item.key, stamp(item.files), reason=reason).to_json()
+                yield Finished(item.key, stamp(item), reason=reason).to_json()
             return
         try:
             for finished in process(items, self._predictors, self._settings, self._staging, self._clips, self._limits):

@@ -10,8 +10,9 @@ from pathlib import Path
 from ..errors import LotusError
 from .clips import OnFrame
 from .items import Item, find_items
+from .journal import Finished
 from .local import run_local
-from .manifest import Finished, Record
+from .manifest import Record
 from .pipeline import Limits
 from .ray_engine import Cluster, run_ray
 from .settings import Settings
@@ -61,13 +62,18 @@ def run(
 ) -> Summary:
     """Run to the end; on any error what is finished stays finished, and the manifest says so. Raises LotusError."""
     start = time.perf_counter()
+    ignored, claims = 0, None
     if plan.shards:
-        found, ignored = find_shards(plan.source, plan.shards), 0
+        found, claims = find_shards(plan.source, plan.shards)
+        source = "data"  # of whichever config: by the claims, all that a destination holds is of the same
     else:
         found, ignored = find_items(plan.source, plan.destination, plan.sequences)
+        source = str(Path(plan.source).expanduser().absolute())
     items = of_shard(found, plan.shard)
     done = 0
-    with Record(plan.destination, plan.settings, plan.shard) as record:
+    with Record(plan.destination, plan.settings, plan.shard, source, claims) as record:
+        if plan.shards:
+            record.delete_gone(found)  # those of data that was smaller would be read as well
         todo = list(record.open_items(items, plan.retry))
         record.forget_clips(items, todo)
         record.begin(engine="ray" if plan.cluster else "local", items=len(items), todo=len(todo))
@@ -79,7 +85,7 @@ def run(
                 if on_item is not None:
                     on_item(finished)
         finally:
-            manifest = record.write_manifest()
+            manifest = record.write_manifest(found)
         return Summary(
             done,
             len(items) - len(todo),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LotusError
 from .items import Item
-from .manifest import Finished, staged_hashes
+from .journal import Finished
 from .reading import Stamp
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ def staged(staging: Path) -> Iterator[Path]:
             reason = error.strerror or str(error)
             raise LotusError(f"Cannot write into {staging}: {reason}; free some space.") from error
         raise
+
+
+def staged_hashes(folder: Path, parent: str) -> dict[str, str]:
+    """Files of a staging folder by the path they will have in the destination, below `parent` ("" for the top)."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found[f"{parent}/{path.name}" if parent not in ("", ".") else path.name] = digest
+    return found
 
 
 def write_still(

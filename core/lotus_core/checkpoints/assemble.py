@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -20,6 +21,7 @@ from .quantise import dequantised
 from .reading import read_tensors
 
 Network = TypeVar("Network", bound=torch.nn.Module)
+FOREIGN_SCALES = re.compile(r"\.(scale_weight|scale_input|weight_scale|input_scale|comfy_quant)$|^scaled_fp8$")
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
@@ -85,6 +87,12 @@ def check_names(module: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]], 
         "unexpected": [name for name in shapes if name not in expected],
         "misshaped": misshaped,
     }
+    scaled = [name for name in problems["unexpected"] if FOREIGN_SCALES.search(name)]
+    if scaled:
+        raise LotusError(
+            f"The 8-bit weights of {where} come with another program's scales ({name_some(scaled)}), which are not"
+            " read: use its file in fp16, bf16 or plain fp8."
+        )
     found = "; ".join(f"{len(names)} {kind} ({name_some(names)})" for kind, names in problems.items() if names)
     if found:
         raise LotusError(f"{where} does not hold the weights of its {part}, tensors {found}: it is another model.")

@@ -32,7 +32,7 @@ def find_autoencoder(path: Path, half: bool) -> Unfilled[Autoencoder]:
     ours = is_ours(header)
     part = parts_of(header).vae if ours else contents_of(header).vae
     if part is None or not part.shapes:
-        raise LotusError(f"{path} holds no autoencoder, so it is nothing for --vae: {WRONG}.")
+        raise LotusError(f"{path} holds no autoencoder: {WRONG}.")
     if ours:
         vae = build_autoencoder(header_config(header, "vae_config"), str(path))
         return unfilled(vae, part, "autoencoder", str(path))

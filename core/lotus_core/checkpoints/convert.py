@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from ..errors import LotusError
 from ..files import atomic_path, same_file
@@ -162,7 +161,7 @@ def save_folder(model: LotusModel, folder: Path, text: Path | None = None) -> No
         write_tensors(folder / name / f"{WEIGHTS}.safetensors", network.state_dict(), {"format": "pt"})
     (folder / "scheduler").mkdir()
     _write_json(folder / "scheduler" / "scheduler_config.json", model.info.scheduler_config or SCHEDULER)
-    save_file({PROMPT: model.prompt_embeds.contiguous()}, folder / PROMPT_FILE)
+    write_tensors(folder / PROMPT_FILE, {PROMPT: model.prompt_embeds}, {"format": "pt"})
     info = model.info
     stated = {"name": info.name, "task": info.task, "space": info.space, "resolution": info.resolution}
     _write_json(folder / INFO, {**stated, "normal_convention": info.normal_convention, "training": info.training})

@@ -52,14 +52,16 @@ def settle_info(
     task = task or stated.get("task") or (known.task if known else None)
     if task is None:
         raise UntoldError(
-            f"Nothing says what {place} predicts: pass --task depth or --task normal (task= in Python).", place
+            f"Nothing says what {place} predicts: pass --task depth or --task normal (task= in Python, the"
+            " choice predicts in ComfyUI).",
+            place,
         )
     if task == "depth":
         space = space or stated.get("space") or (known.space if known else None)
         if space is None:
             raise LotusError(
                 f"Nothing says whether the depth of {place} is disparity or depth: pass --space disparity or --space"
-                " depth (space= in Python)."
+                " depth (space= in Python, the choice predicts in ComfyUI)."
             )
     name = place.rstrip("/").rsplit("/", 1)[-1].removesuffix(".safetensors")
     return ModelInfo(

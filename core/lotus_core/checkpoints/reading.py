@@ -171,4 +171,4 @@ def _check_finite(part: torch.Tensor, dtype: torch.dtype, name: str, header: Hea
             f"{header.path} holds NaN or infinite weights ({name}): download it again or train on from an earlier one."
         )
     if max(-low, high) > torch.finfo(dtype).max:
-        raise LotusError(f"{header.path} holds weights too large for {dtype} ({name}): load it with dtype float32.")
+        raise LotusError(f"{header.path} holds weights too large for {dtype} ({name}): load it in float32.")

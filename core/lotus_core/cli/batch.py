@@ -18,7 +18,7 @@ from .predict import FORMATS
 from .predictors import DEFAULT_SAMPLES, MAPS
 
 if TYPE_CHECKING:
-    from ..batch.manifest import Finished
+    from ..batch.journal import Finished
     from ..batch.ray_engine import Cluster
     from ..batch.run import Summary
 

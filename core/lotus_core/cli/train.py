@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..errors import Cancelled
+from .console import complain
+
 
 def add(commands: Any) -> None:
     """Register the command."""
@@ -20,7 +23,11 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train and print what was written."""
+    """Train and print what was written, or how to go on after SIGTERM."""
     from ..training import train
 
-    print(train(args.config, resume=args.resume))
+    try:
+        print(train(args.config, resume=args.resume))
+    except Cancelled as stopped:
+        complain(stopped)
+        raise

@@ -3,7 +3,8 @@
     python -m lotus_core.data.cache runs/scenes --count 8000 --height 96 --width 128 --seed 1 --workers 2
 
 Each shard holds `image` uint8 N×3×H×W, `depth` float16 N×H×W (metres, +inf on sky), `normals` int8 N×3×H×W (127 = 1),
-`valid` uint8 N×H×W and `focal_px` float32 N. Rendering is resumable: finished shards are kept.
+`valid` uint8 N×H×W and `focal_px` float32 N; its metadata say which scenes they are. Rendering is resumable: finished
+shards are kept, and with a higher count the cache grows.
 """
 
 from __future__ import annotations
@@ -11,18 +12,24 @@ from __future__ import annotations
 import argparse
 import bisect
 import os
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..errors import LotusError
+from ..files import atomic_path, shared_mode
 from .sample import Sample
 from .synthetic.compose import KINDS
 from .synthetic.dataset import SyntheticScenes
@@ -33,7 +40,8 @@ SHARD = 250
 class SceneCache(Dataset[Sample]):
     """The rendered scenes of one folder, box-filtered to 1/`reduce` of their size; the first `count`, or all for 0.
 
-    Raises LotusError where the folder holds no shards, or fewer scenes than `count`.
+    Raises LotusError where the folder holds no shards, shards of different sizes or of the same scenes, or fewer scenes
+    than `count`; also while reading, where a shard is damaged.
     """
 
     name = "cache"
@@ -45,10 +53,24 @@ class SceneCache(Dataset[Sample]):
             raise LotusError(
                 f"No scene shards in {folder}: render some with python -m lotus_core.data.cache {folder} --count 1000."
             )
+        for smaller, larger in _doubles(self.paths):
+            raise LotusError(
+                f"{smaller} holds scenes that {larger.name} holds too, which would count twice: delete the former."
+            )
         self._ends: list[int] = []
+        sizes = set()
         for path in self.paths:
-            with safe_open(path, "pt") as shard:
-                self._ends.append((self._ends[-1] if self._ends else 0) + shard.get_slice("focal_px").get_shape()[0])
+            with _opened(path) as shard:
+                count_of_shard, _, *size = shard.get_slice("image").get_shape()
+            self._ends.append((self._ends[-1] if self._ends else 0) + count_of_shard)
+            sizes.add(tuple(size))
+        if len(sizes) > 1:
+            raise LotusError(f"{folder} holds scenes of different sizes: keep those of each size in their own folder.")
+        height, width = sizes.pop()
+        if not 1 <= reduce <= min(height, width):
+            raise LotusError(
+                f"reduce = {reduce} does not fit scenes of {width}×{height} pixels: it goes from 1 to the smaller edge."
+            )
         if not 0 <= count <= self._ends[-1]:
             raise LotusError(f"{folder} holds {self._ends[-1]} scenes, not {count}: render more, or take fewer.")
         self._count = count or self._ends[-1]
@@ -65,7 +87,7 @@ class SceneCache(Dataset[Sample]):
             raise IndexError(index)
         number = bisect.bisect_right(self._ends, index)
         row = index - (self._ends[number - 1] if number else 0)
-        with safe_open(self.paths[number], "pt") as shard:
+        with _opened(self.paths[number]) as shard:
             one = {key: shard.get_slice(key)[row : row + 1][0] for key in shard.keys()}  # noqa: SIM118 - not a dict
         valid = one["valid"].bool()
         normals = torch.nn.functional.normalize(one["normals"].float(), dim=0) * valid
@@ -98,22 +120,43 @@ def reduced(sample: Sample, factor: int) -> Sample:
     return Sample(mean(sample.image), depth.masked_fill(sky, torch.inf), normals, valid, sky, sample.focal_px / factor)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, "pt") as shard:
+            yield shard
+    except (OSError, SafetensorError) as error:
+        raise LotusError(
+            f"The scene shard {path} cannot be read ({error}): delete it and render or copy it again."
+        ) from error
+
+
+def _spans(paths: Sequence[Path]) -> list[tuple[int, int, Path]]:
+    """First and one past the last scene of each shard, in order; shards that were named otherwise are left out."""
+    named = ((re.fullmatch(r"scenes-(\d+)-(\d+)", path.stem), path) for path in paths)
+    return sorted((int(match[1]), int(match[2]), path) for match, path in named if match)
+
+
+def _doubles(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Shards with scenes that another one holds as well: the smaller and the larger of both."""
+    for (first, middle, one), (start, last, other) in pairwise(_spans(paths)):
+        if start < middle:
+            yield (one, other) if middle - first < last - start else (other, one)
+
+
 def render_shard(folder: Path, scenes: SyntheticScenes, first: int, last: int) -> Path:
-    """Render scenes first…last−1 into one shard, under a temporary name until it is whole."""
+    """Render scenes first…last−1 into one shard."""
     path = folder / f"scenes-{first:07d}-{last:07d}.safetensors"
-    if path.exists():
-        return path
-    samples = [scenes[i] for i in range(first, last)]
-    temporary = path.with_suffix(f".tmp{os.getpid()}")
-    words = {
-        "seed": str(scenes.seed),
-        "first": str(first),
-        "textures": str(scenes.textures),
-        "kinds": ",".join(scenes.kinds),
-    }
-    save_file(packed(samples), temporary, words)
-    os.replace(temporary, path)
+    tensors = packed([scenes[i] for i in range(first, last)])
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {**_words(scenes), "first": str(first)})
+        shared_mode(temporary)
     return path
+
+
+def _words(scenes: SyntheticScenes) -> dict[str, str]:
+    """What decides the scenes of a shard besides their number and size, as its metadata have it."""
+    return {"seed": str(scenes.seed), "textures": str(scenes.textures), "kinds": ",".join(scenes.kinds)}
 
 
 def packed(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
@@ -128,22 +171,45 @@ def packed(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
 
 
 def render_cache(folder: Path, scenes: SyntheticScenes, workers: int = 1) -> None:
-    """Render every scene of the data set into shards under `folder`, with a progress bar."""
+    """Render every scene of the data set that `folder` lacks into shards there, with a progress bar.
+
+    Raises LotusError where the folder holds other scenes, or a damaged shard.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    firsts = range(0, len(scenes), SHARD)
+    present = {first: last for first, last, _ in _spans(_checked_shards(folder, scenes))}
+    spans = [(first, min(first + SHARD, len(scenes))) for first in range(0, len(scenes), SHARD)]
+    todo = [(first, last) for first, last in spans if present.get(first, 0) < last]
     if workers <= 1:
-        for first in tqdm(firsts, desc="shards", disable=None):
-            render_shard(folder, scenes, first, min(first + SHARD, len(scenes)))
-        return
-    # One thread each: the workers are what fills the cores.
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        jobs = [pool.submit(render_shard, folder, scenes, f, min(f + SHARD, len(scenes))) for f in firsts]
-        for job in tqdm(jobs, desc="shards", disable=None):
-            job.result()
+        for first, last in tqdm(todo, desc="shards", disable=None):
+            render_shard(folder, scenes, first, last)
+    else:
+        # One thread each: the workers are what fills the cores.
+        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            jobs = [pool.submit(render_shard, folder, scenes, first, last) for first, last in todo]
+            for job in tqdm(jobs, desc="shards", disable=None):
+                job.result()
+    for smaller, _ in _doubles(_checked_shards(folder, scenes)):  # the last shard, before the cache grew
+        smaller.unlink()
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Command line of the module docstring."""
+def _checked_shards(folder: Path, scenes: SyntheticScenes) -> list[Path]:
+    """The shards of a folder. Raises LotusError where one is damaged or holds other scenes."""
+    wanted = {"source": scenes.name, **_words(scenes), "size": f"{scenes.width}×{scenes.height}"}
+    paths = sorted(folder.glob("scenes-*.safetensors"))
+    for path in paths:
+        with _opened(path) as shard:
+            height, width = shard.get_slice("image").get_shape()[2:]
+            found = {**(shard.metadata() or {}), "size": f"{width}×{height}"}
+        for name, value in wanted.items():
+            if found.get(name, value) != value:  # shards that do not say it may be the same
+                raise LotusError(
+                    f"{folder} holds scenes of {name} {found[name]}, not {value}: render these into another folder."
+                )
+    return paths
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of the module docstring; 0, or 2 after a sentence about what is wrong."""
     parser = argparse.ArgumentParser(description="Render synthetic scenes into shards.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=1000)
@@ -155,8 +221,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     a = parser.parse_args(argv)
     kinds = tuple(a.kinds.split(","))
-    render_cache(a.folder, SyntheticScenes(a.count, a.height, a.width, a.seed, a.textures, kinds), a.workers)
+    try:
+        render_cache(a.folder, SyntheticScenes(a.count, a.height, a.width, a.seed, a.textures, kinds), a.workers)
+    except LotusError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

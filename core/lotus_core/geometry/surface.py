@@ -21,6 +21,7 @@ from .inputs import check_picture
 from .integration import integrate_normals
 from .options import Fusion, SceneOptions
 
+ASPECT_SLACK = 0.05  # of the width: networks that see multiples of 14 or 64 pixels give maps a little wider or taller
 _ANCHOR = 1e-3  # weight of the depth beside normals in bilateral fusion
 
 
@@ -91,8 +92,13 @@ def build_surface(
 def at_size(
     size: tuple[int, ...], depth: Depth, normals: Normals | None, uncertainty: Uncertainty | None
 ) -> tuple[Depth, Normals | None, Uncertainty | None]:
-    """The maps resized to (height, width) where they are not."""
+    """The maps resized to (height, width) where they are not. Raises LotusError for one of another shape of photo."""
     height, width = size
+    check_aspect(depth.values.shape, size, "depth")
+    if normals is not None:
+        check_aspect(normals.values.shape, size, "normal map")
+    if uncertainty is not None:
+        check_aspect(uncertainty.std.shape, size, "uncertainty")
     if depth.values.shape != size:
         depth = depth.resize((height, width))
     if normals is not None and normals.values.shape[:2] != size:
@@ -100,6 +106,19 @@ def at_size(
     if uncertainty is not None and uncertainty.std.shape != size:
         uncertainty = uncertainty.resize((height, width))
     return depth, normals, uncertainty
+
+
+def check_aspect(shape: tuple[int, ...], size: tuple[int, ...], name: str) -> None:
+    """Raise LotusError where a map cannot be the photo's of `size`: its width to height is another by over 5 %.
+
+    Networks see sizes that are multiples of something, and edges are rounded, so that none is exact.
+    """
+    height, width = shape[:2]
+    if abs(width * size[0] - size[1] * height) > size[0] + size[1] + ASPECT_SLACK * size[1] * height:
+        raise LotusError(
+            f"The {name} is {width}×{height} pixels and the photo {size[1]}×{size[0]}, which is another shape: give"
+            " what belongs to this photo."
+        )
 
 
 def usable_pixels(depth: Depth, uncertainty: Uncertainty | None, options: SceneOptions) -> np.ndarray:

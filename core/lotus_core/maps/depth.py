@@ -99,10 +99,13 @@ class Depth:
         picture[~mask] = 0
         return picture
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write .png (16-bit, error ≤ 1/65535/2), .exr or .npy (float32, no error) with space and mask, atomically."""
+    def save(self, path: str | os.PathLike[str], text: dict[str, str] | None = None) -> None:
+        """Write .png (16-bit, error ≤ 1/65535/2), .exr or .npy (float32, no error) with space and mask, atomically.
+
+        text: further metadata, Latin-1.
+        """
         words = {"map": "depth", "space": self.space, **storage.mask_to_words(self.valid)}
-        storage.write_map(path, self.values, self.values, words)
+        storage.write_map(path, self.values, self.values, words, text)
 
     def save_preview(self, path: str | os.PathLike[str], colormap: str = "spectral") -> None:
         """Write `preview` as an 8-bit PNG."""

@@ -89,12 +89,14 @@ class Normals:
         """uint8 H×W×3: 0.5 n + 0.5 in the given convention ("opengl": the usual look, red = right)."""
         return np.rint((0.5 * self.to(convention).values + 0.5).clip(0, 1) * 255).astype(np.uint8)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], text: dict[str, str] | None = None) -> None:
         """Write .png (16-bit 0.5 n + 0.5; ≤ 1/65535 per component, ≤ 0.002°), .exr or .npy (no error), atomically.
 
-        The file keeps this object's convention and says which: use `.to(...)` first for another.
+        The file keeps this object's convention and says which: use `.to(...)` first for another. text: further
+        metadata, Latin-1.
         """
-        storage.write_map(path, self.values, 0.5 * self.values + 0.5, {"map": "normal", "convention": self.convention})
+        words = {"map": "normal", "convention": self.convention}
+        storage.write_map(path, self.values, 0.5 * self.values + 0.5, words, text)
 
     def save_preview(self, path: str | os.PathLike[str], convention: Convention = "lotus") -> None:
         """Write `preview` as an 8-bit PNG."""

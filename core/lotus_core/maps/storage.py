@@ -38,13 +38,20 @@ class StoredMap:
     coded: bool
 
 
-def write_map(path: str | os.PathLike[str], values: np.ndarray, coded: np.ndarray, words: dict[str, str]) -> None:
+def write_map(
+    path: str | os.PathLike[str],
+    values: np.ndarray,
+    coded: np.ndarray,
+    words: dict[str, str],
+    text: dict[str, str] | None = None,
+) -> None:
     """Write by suffix. `values` goes to EXR and NPY as it is; `coded`, the same in [0, 1], goes to PNG as 16 bits.
 
-    Round-trip error: 0 for EXR and NPY, at most 1/65535/2 of the coded value for PNG. Raises LotusError.
+    text: further Latin-1 metadata, another program's, under its own names. Round-trip error: 0 for EXR and NPY, at most
+    1/65535/2 of the coded value for PNG. Raises LotusError.
     """
     path = Path(path)
-    words = {_PREFIX + key: value for key, value in words.items()}
+    words = {_PREFIX + key: value for key, value in words.items()} | (text or {})
     suffix = path.suffix.lower()
     if suffix == ".png":
         write_png(path, np.rint(np.clip(coded, 0, 1) * np.float64(65535)).astype(np.uint16), words)

@@ -1,8 +1,11 @@
 """Maps as the images that Blender uses as they are: float EXR or 16-bit PNG, and small coloured pictures of them.
 
 An image holds depth and uncertainty as grey values, and normals as 0.5 n + 0.5 in OpenGL axes, so that it is a normal
-texture already. Its alpha is 1 where the map is valid. EXR keeps every bit of the 32; PNG rounds to 1/65535 and holds
-nothing above 1.
+texture already. Its alpha is 1 where the map is valid; elsewhere depth is far, so that what is raised by it stays down.
+EXR keeps every bit of the 32; PNG rounds to 1/65535 and holds nothing above 1.
+
+The files say what they are in the words of `storage`, with one more: "texture" is the convention of normals in an EXR,
+where "convention" would mean plain vectors.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from ..errors import LotusError
 from ..files import atomic_path
 from .depth import Depth
 from .exr import write_exr
-from .normals import Normals
+from .normals import Convention, Normals
 from .png import write_png
+from .storage import mask_to_words
 from .uncertainty import Uncertainty
 
 SUFFIXES = (".exr", ".png")
@@ -67,12 +71,12 @@ class Texture:
         return cls(Path(message["file"]), Path(message["thumbnail"]), Meaning.from_dict(message["meaning"]))
 
 
-def write_texture(value: Depth | Normals | Uncertainty, file: Path) -> Texture:
+def write_texture(value: Depth | Normals | Uncertainty, file: Path, convention: Convention = "opengl") -> Texture:
     """Write the image of a map, and its thumbnail beside it, each atomically. Raises LotusError.
 
-    What a PNG cannot hold, angles in degrees, becomes an EXR.
+    What a PNG cannot hold, angles in degrees, becomes an EXR. convention: of normals, for programs that want another.
     """
-    colours, alpha = coded(value)
+    colours, alpha = coded(value, convention)
     if file.suffix not in SUFFIXES:
         raise LotusError(f"Cannot write {file}: images of maps are saved as {' or '.join(SUFFIXES)}.")
     if isinstance(value, Uncertainty) and value.unit == "degrees":
@@ -82,22 +86,36 @@ def write_texture(value: Depth | Normals | Uncertainty, file: Path) -> Texture:
         planes = {name: colours if colours.ndim == 2 else colours[..., i] for i, name in enumerate(names)}
         if alpha is not None:
             planes["A"] = alpha.astype(np.float32)
-        write_exr(file, planes, {})
+        write_exr(file, planes, _words(value, "texture", convention))
     else:
-        write_png(file, _sixteen_bits(colours, alpha))
+        write_png(file, _sixteen_bits(colours, alpha), _words(value, "convention", convention))
     small = file.with_name(f"{file.stem}_thumbnail.npy")
     with atomic_path(small) as temporary:
         np.save(temporary, thumbnail(value))
     return Texture(file, small, Meaning.of(value))
 
 
-def coded(value: Depth | Normals | Uncertainty) -> tuple[np.ndarray, np.ndarray | None]:
+def coded(
+    value: Depth | Normals | Uncertainty, convention: Convention = "opengl"
+) -> tuple[np.ndarray, np.ndarray | None]:
     """What the image of a map holds: colours (float32 H×W or H×W×3) and validity (bool H×W or None: all)."""
     if isinstance(value, Normals):
-        return np.float32(0.5) * value.to("opengl").values + np.float32(0.5), None
+        return np.float32(0.5) * value.to(convention).values + np.float32(0.5), None
     if isinstance(value, Depth):
-        return value.values, value.valid
+        far = np.float32(value.space == "depth")
+        return value.values if value.valid is None else np.where(value.valid, value.values, far), value.valid
     return value.std, None
+
+
+def _words(value: Depth | Normals | Uncertainty, name: str, convention: str) -> dict[str, str]:
+    """What the file says of itself. name: of the word for the convention of normals."""
+    if isinstance(value, Normals):
+        words = {"map": "normal", name: convention}
+    elif isinstance(value, Depth):
+        words = {"map": "depth", "space": value.space, **mask_to_words(value.valid)}
+    else:
+        words = {"map": "uncertainty", "unit": value.unit, "samples": str(value.samples)}
+    return {f"lotus:{key}": word for key, word in words.items()}
 
 
 def thumbnail(value: Depth | Normals | Uncertainty) -> np.ndarray:

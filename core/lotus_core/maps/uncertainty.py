@@ -81,10 +81,13 @@ class Uncertainty:
         """uint8 H×W×3: black = sure, yellow = std ≥ scale (inferno); scale defaults to `scale()`."""
         return colorize(self.std / _checked_scale(self.scale() if scale is None else scale), "inferno")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write std as .png (16 bits of 1 for depth or of 180°; error ≤ that/131070), .exr or .npy (exact)."""
+    def save(self, path: str | os.PathLike[str], text: dict[str, str] | None = None) -> None:
+        """Write std as .png (16 bits of 1 for depth or of 180°; error ≤ that/131070), .exr or .npy (exact).
+
+        text: further metadata, Latin-1.
+        """
         words = {"map": "uncertainty", "unit": self.unit, "samples": str(self.samples)}
-        storage.write_map(path, self.std, self.std / np.float32(_FULL_SCALE[self.unit]), words)
+        storage.write_map(path, self.std, self.std / np.float32(_FULL_SCALE[self.unit]), words, text)
 
     def save_preview(self, path: str | os.PathLike[str], scale: float | None = None) -> None:
         """Write `preview` as an 8-bit PNG whose text "lotus:scale" says what full brightness means."""

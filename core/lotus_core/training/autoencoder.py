@@ -11,15 +11,18 @@ from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
 from torch.utils.data import Dataset
 
 from ..data.sample import SampleSource, flip
 from ..errors import LotusError
+from ..files import shared_mode
 from ..model import latent_factor
 from .annotation import annotation
 from .config import AutoencoderLossConfig, AutoencoderRunConfig
+from .folder import only_run_in
 from .loop import TrainingLoop, make_accelerator
 from .order import Draw, derive, noise, uniform
 from .pictures import save_contact_sheet
@@ -96,9 +99,15 @@ def reconstruction_loss(prediction: torch.Tensor, target: torch.Tensor, config: 
 
 def train_autoencoder(run: AutoencoderRunConfig, resume: bool = False) -> Path:
     """Train, then write a diffusers folder (config.json, safetensors) with its scaling factor. Returns that folder."""
+    accelerator = make_accelerator(run.optim)
+    with only_run_in(run.output.dir, accelerator):
+        return _train(run, resume, accelerator)
+
+
+def _train(run: AutoencoderRunConfig, resume: bool, accelerator: Accelerator) -> Path:
     torch.manual_seed(derive(run.optim.seed, "weights"))
     vae = _build(run)
-    accelerator = make_accelerator(run.optim)
+    check_crop(run.loss.crop, vae)
     sources = [open_source(source) for source in run.data.sources]
     held_out = [open_source(source) for source in run.data.validation]
     loop = TrainingLoop(run, AutoencoderTask(vae, run.loss.latent_noise), sources, accelerator, resume)
@@ -144,6 +153,15 @@ def _build(run: AutoencoderRunConfig) -> AutoencoderKL | AutoencoderTiny:
         return cast("AutoencoderKL | AutoencoderTiny", cls(**run.model.config))
     except (TypeError, ValueError, IndexError) as error:
         raise LotusError(f"[model.config] does not describe an {run.model.type}: {error}.") from error
+
+
+def check_crop(crop: int, vae: AutoencoderKL | AutoencoderTiny) -> None:
+    """Raise LotusError where crops of `crop` pixels are not halved evenly."""
+    if crop % latent_factor(vae):
+        raise LotusError(
+            f"[loss] crop = {crop} does not divide by {latent_factor(vae)}, as often as the autoencoder halves: choose"
+            " a multiple of it."
+        )
 
 
 def fit(pixels: torch.Tensor, vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
@@ -193,6 +211,8 @@ def _export(
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     vae.save_pretrained(partial)
+    for file in partial.glob("*.safetensors"):
+        shared_mode(file)
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +25,8 @@ from .order import derive
 
 if TYPE_CHECKING:
     from ..model import Autoencoder
+
+log = logging.getLogger(__name__)
 
 TASK_EMBEDDING = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 4}
 
@@ -167,6 +170,7 @@ def _from_base(base: str, variant: str) -> tuple[UNet2DConditionModel, Autoencod
     path = Path(base).expanduser()
     if path.is_file() or base in embedded():
         model = load_model(base, device="cpu", dtype=torch.float32)
+        _warn_of_half_trained(base, model.info.training)
         if (model.variant, variant) == ("g", "d"):
             narrow_input(model.unet)
         elif model.variant != variant:
@@ -189,9 +193,21 @@ def _from_base(base: str, variant: str) -> tuple[UNet2DConditionModel, Autoencod
     channels = unet.config.out_channels
     if variant == "g" and unet.config.in_channels == channels:
         widen_input(unet)
+    if variant == "d" and unet.config.in_channels == 2 * channels:
+        narrow_input(unet)
     if unet.config.in_channels != channels * (2 if variant == "g" else 1):
         raise LotusError(f'{base} takes {unet.config.in_channels} channels and cannot become variant = "{variant}".')
     return unet, load_autoencoder(str(folder)), empty_prompt_embedding(folder)
+
+
+def _warn_of_half_trained(base: str, record: dict[str, Any]) -> None:
+    """Say so where a base stopped before the end of its training: else a chain of stages goes on from it unnoticed."""
+    try:
+        done, planned = int(record["steps"]), int(record["config"]["optim"]["steps"])
+    except (KeyError, TypeError, ValueError):
+        return  # made otherwise: a mean of models has no steps of its own
+    if done < planned:
+        log.warning("%s was trained for %d of its %d steps: finish it with lotus train --resume.", base, done, planned)
 
 
 def _read(action: Callable[[], Any], what: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     )
 
 
+_OF_SCRATCH = ("prompt_tokens", "cross_attention_dim")
+
+
 def check_run(run: RunConfig) -> None:
     """Of the adaptation of a U-Net."""
     model, protocol = run.model, run.protocol
@@ -30,6 +34,13 @@ def check_run(run: RunConfig) -> None:
         raise LotusError('[model] base = "scratch" needs autoencoder = the folder or file of a trained autoencoder.')
     if model.base != "scratch" and model.unet:
         raise LotusError('[model.unet] is read for base = "scratch" only: remove it, the base brings its own.')
+    if model.base != "scratch" and any(getattr(model, key) != _default(model, key) for key in _OF_SCRATCH):
+        raise LotusError(
+            f'[model] {" and ".join(_OF_SCRATCH)} are read for base = "scratch" only: remove them, the base brings its'
+            " own."
+        )
+    if min(model.prompt_tokens, model.cross_attention_dim) < 1 or model.resolution < 0:
+        raise LotusError(f"[model] {' and '.join(_OF_SCRATCH)} must be at least 1, and resolution ≥ 0.")
     if model.transformer_layers < 0 or (model.transformer_layers and model.base == "scratch"):
         raise LotusError(
             "[model] transformer_layers is how many layers each attention module of the base gets: set it to 1 or more,"
@@ -64,6 +75,12 @@ def check_run(run: RunConfig) -> None:
         raise LotusError(
             'rescale_betas_zero_snr leaves nothing to predict from with prediction = "epsilon": use x0 or v.'
         )
+    unread = next((source.name for source in run.data.sources if source.name != "cache"), None)
+    if run.data.stream and unread and not (run.data.cache_latents or run.data.latents):
+        raise LotusError(
+            f'[data] stream reads shards one after the other, and "{unread}" has none: pack it with lotus batch --task'
+            " samples, or train from latents."
+        )
     _check_common(run.data, run.optim, run.log)
 
 
@@ -72,6 +89,15 @@ def check_autoencoder(run: AutoencoderRunConfig | DecoderRunConfig) -> None:
     shares = (run.loss.image_share, run.loss.depth_share, run.loss.normal_share)
     if min(shares) < 0 or sum(shares) <= 0:
         raise LotusError("[loss] image_share, depth_share and normal_share must be ≥ 0 and not all 0.")
+    weights = (run.loss.gradient_weight, run.loss.mse_weight, run.loss.kl_weight, run.loss.latent_noise)
+    if min(weights) < 0 or run.loss.crop < 8:
+        raise LotusError("[loss] weights and latent_noise must be ≥ 0, and crop at least 8 pixels.")
+    if run.log.validation_samples < 1:
+        raise LotusError("[log] validation_samples must be at least 1: the scale of the latents is measured on them.")
+    if run.data.stream:
+        raise LotusError("[data] stream is for training a U-Net: remove it, an autoencoder's crops are drawn from all.")
+    if run.kind == "decoder" and run.optim.gradient_checkpointing:
+        raise LotusError("[optim] gradient_checkpointing has no effect on a decoder: remove it.")
     if run.data.cache_latents or run.data.latents:
         raise LotusError("[data] cache_latents is for training a U-Net; an autoencoder has no fixed latents to keep.")
     _check_common(run.data, run.optim, run.log)
@@ -95,12 +121,19 @@ def _check_common(data: DataConfig, optim: OptimConfig, log: LogConfig) -> None:
     for name in ("steps", "batch_size", "lr", "gradient_accumulation"):
         if not getattr(optim, name) > 0:
             raise LotusError(f"[optim] {name} must be above 0, not {getattr(optim, name)}.")
+    for name in ("warmup_steps", "final_lr_fraction", "weight_decay", "grad_clip", "threads"):
+        if getattr(optim, name) < 0:
+            raise LotusError(f"[optim] {name} must be 0 or more, not {getattr(optim, name)}.")
+    if data.workers < 0:
+        raise LotusError(f"[data] workers must be 0 or more, not {data.workers}.")
     if not 0 <= optim.ema_decay < 1:
         raise LotusError(f"[optim] ema_decay must be in [0, 1), not {optim.ema_decay}.")
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
         raise LotusError("[optim] betas must be two numbers in [0, 1).")
     if log.every < 1 or log.keep < 1:
         raise LotusError("[log] every and keep must be at least 1.")
+    if log.validation_every < 0 or log.validation_samples < 0:
+        raise LotusError("[log] validation_every and validation_samples must be 0 or more.")
     if log.validation_every > 0 and not data.validation:
         raise LotusError("[log] validation_every needs held-out samples: add a [[data.validation]] table.")
     steps, seconds = checkpoint_interval(log.checkpoint_every)
@@ -116,7 +149,7 @@ def checkpoint_interval(every: int | str) -> tuple[int, float]:
         seconds = float(every.removesuffix("s")) if every.endswith("s") else -1.0
     except ValueError:
         seconds = -1.0
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise LotusError(f'[log] checkpoint_every = "{every}" is neither a number of steps nor seconds such as "300s".')
     return 0, seconds
 
@@ -146,6 +179,10 @@ def check_same_run(run: AnyRunConfig, content: Sequence[str], then: dict[str, An
             )
 
 
+def _default(config: Any, key: str) -> Any:
+    return next(field.default for field in fields(config) if field.name == key)
+
+
 def _completed(section: Any, config: Any) -> Any:
     """A recorded section with the keys that it lacks, at their defaults."""
     if not isinstance(section, dict):
@@ -153,6 +190,13 @@ def _completed(section: Any, config: Any) -> Any:
     return {field.name: field.default for field in fields(config) if field.default is not MISSING} | section
 
 
+def placeless(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a data source without those that say where files lie: what is in them tells data apart."""
+    return {name: value for name, value in arguments.items() if name not in ("split_csv", "frames", "textures")}
+
+
 def _placeless(value: Any) -> Any:
     """The tables of data sources without where their files lie; anything else as it is."""
-    return [{**source, "path": ""} for source in value] if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return [{**source, "path": "", "args": placeless(source["args"])} for source in value]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderTiny
 from torch import nn
 
@@ -17,9 +18,10 @@ from ..decoding import decode_latents
 from ..errors import LotusError
 from ..fast_decoder import load_fast_decoder
 from ..model import Autoencoder, latent_factor
-from .autoencoder import KINDS, CroppedPictures, fit, picture, reconstruction_loss
+from .autoencoder import KINDS, CroppedPictures, check_crop, fit, picture, reconstruction_loss
 from .base import load_autoencoder
 from .config import DecoderRunConfig
+from .folder import only_run_in
 from .loop import TrainingLoop, make_accelerator
 from .order import derive, noise
 from .pictures import save_contact_sheet
@@ -52,9 +54,15 @@ def train_decoder(run: DecoderRunConfig, resume: bool = False) -> Path:
     Its header states the PSNR, in dB over the range [−1, 1], against the teacher on the held-out samples of the last
     validation, for images, depth and normals.
     """
-    torch.manual_seed(derive(run.optim.seed, "weights"))
     accelerator = make_accelerator(run.optim)
+    with only_run_in(run.output.dir, accelerator):
+        return _train(run, resume, accelerator)
+
+
+def _train(run: DecoderRunConfig, resume: bool, accelerator: Accelerator) -> Path:
+    torch.manual_seed(derive(run.optim.seed, "weights"))
     teacher = Teacher(load_autoencoder(run.model.teacher).to(accelerator.device))
+    check_crop(run.loss.crop, teacher.vae)
     student = _student(run, teacher.vae)
     sources = [open_source(source) for source in run.data.sources]
     held_out = [open_source(source) for source in run.data.validation]

@@ -17,15 +17,16 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..data.fingerprint import content_fingerprint
 from ..errors import LotusError
-from ..files import atomic_path
+from ..files import atomic_path, shared_mode
 from ..model import LotusModel
+from .checks import placeless
 from .config import RunConfig
 from .masks import latent_mask
 from .order import Draw
@@ -49,13 +50,17 @@ class LatentItems(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         number, row = divmod(draw.item, SHARD)
         path = self.shards[draw.source][number]
-        if path not in self._open:
-            self._open[path] = safe_open(path, "pt")
-        shard, flip = self._open[path], int(draw.flip)
-        one = {
-            name: shard.get_slice(name)[row : row + 1, flip : flip + 1][0, 0]
-            for name in ("image", "annotation", "mask")
-        }
+        flip = int(draw.flip)
+        try:
+            if path not in self._open:
+                self._open[path] = safe_open(path, "pt")
+            shard = self._open[path]
+            one = {
+                name: shard.get_slice(name)[row : row + 1, flip : flip + 1][0, 0]
+                for name in ("image", "annotation", "mask")
+            }
+        except (OSError, SafetensorError) as error:
+            raise _damaged(path, error) from error
         return {
             "image": one["image"].float(),
             "annotation": one["annotation"].float(),
@@ -88,9 +93,9 @@ def encode_batch(
 
 def cached_latents(items: SampleItems, model: LotusModel, run: RunConfig, accelerator: Accelerator) -> LatentItems:
     """The latents of every sample (and its mirror image, where [data] flip is on): those of [data] latents, or of the
-    run's own folder, where those that are missing are made first.
+    run's own folder, where those that are missing or damaged are made first.
 
-    Raises LotusError where [data] latents lacks some, or was made of something else.
+    Raises LotusError where [data] latents lacks some, has damaged ones, or was made of something else.
     """
     keys = source_keys(items, model, run)
     folder = Path(run.data.latents or Path(run.output.dir) / "latents")
@@ -108,14 +113,14 @@ def cached_latents(items: SampleItems, model: LotusModel, run: RunConfig, accele
         (source, first, last, path)
         for source, paths in enumerate(shards)
         for (first, last), path in zip(shard_spans(len(items.sources[source])), paths, strict=True)
-        if not path.is_file() or (not run.data.latents and _key_of(path) != keys[source])
+        if not path.is_file() or (not run.data.latents and not _made_of(path, keys[source], damaged_too=True))
     ]
     for source, first, last, path in tqdm(todo, desc="Encoding", unit="shard", disable=None):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_shard(path, keys[source], encoded_samples(items, model, accelerator, source, first, last, run.data.flip))
     for source, paths in enumerate(shards):
         for path in paths:
-            if _key_of(path) != keys[source]:
+            if not _made_of(path, keys[source]):
                 raise LotusError(
                     f"{path} was made of other data, for another task, by another autoencoder than this run's or by an"
                     " older version: make the latents anew in another folder."
@@ -129,7 +134,7 @@ def source_keys(items: SampleItems, model: LotusModel, run: RunConfig) -> list[s
     return [
         json.dumps(
             {
-                "source": {"name": config.name, **config.args},
+                "source": placeless({"name": config.name, **config.args}),
                 "content": content_fingerprint(source),
                 "samples": len(source),
                 "task": run.model.task,
@@ -174,6 +179,7 @@ def write_shard(path: Path, key: str, samples: Iterator[dict[str, torch.Tensor]]
     tensors = stacked(samples)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {"key": key})
+        shared_mode(temporary)
 
 
 def stacked(samples: Iterator[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -186,10 +192,22 @@ def stacked(samples: Iterator[dict[str, torch.Tensor]]) -> dict[str, torch.Tenso
     return {name: torch.stack(rows).contiguous(memory_format=torch.contiguous_format) for name, rows in columns.items()}
 
 
-def _key_of(path: Path) -> str:
-    with safe_open(path, "pt") as shard:
-        key: str = (shard.metadata() or {}).get("key", "")
-    return key
+def _made_of(path: Path, key: str, damaged_too: bool = False) -> bool:
+    """Whether a shard was made of what `key` says. Raises LotusError where it is damaged, or says no (damaged_too)."""
+    try:
+        with safe_open(path, "pt") as shard:
+            known = json.loads((shard.metadata() or {}).get("key", "{}"))
+    except (OSError, ValueError, SafetensorError) as error:
+        if damaged_too:
+            return False
+        raise _damaged(path, error) from error
+    if "source" in known:  # older versions kept the places
+        known["source"] = placeless(known["source"])
+    return bool(known == json.loads(key))
+
+
+def _damaged(path: Path, error: Exception) -> LotusError:
+    return LotusError(f"The latents {path} cannot be read ({error}): delete the file and make it anew.")
 
 
 def _fingerprint(model: LotusModel) -> str:

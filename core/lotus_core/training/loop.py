@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from torch import nn
 
 from ..data.fingerprint import content_fingerprint
 from ..data.sample import SampleSource
-from ..errors import LotusError
+from ..errors import Cancelled, LotusError
 from .checks import check_same_run, checkpoint_interval
 from .config import AnyRunConfig, OptimConfig
+from .hardware import hardware
 from .journal import Journal
 from .optimizer import make_optimizer
+from .order import derive
 from .state import checkpoints, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 
 LossFunction = Callable[[int, Callable[..., Any]], dict[str, torch.Tensor]]
 """(micro-batch number of the run, the module as it is to be called) → named scalars; "loss" is differentiated."""
+
+_PATIENCE = timedelta(days=1)
+"""How long processes wait for one that prepares alone, as when it encodes the latents. The default is ten minutes."""
 
 
 def learning_rate(step: int, optim: OptimConfig) -> float:
@@ -56,6 +61,7 @@ def make_accelerator(optim: OptimConfig) -> Accelerator:
         cpu=on_cpus,
         mixed_precision=optim.mixed_precision,
         gradient_accumulation_steps=optim.gradient_accumulation,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
 
 
@@ -89,6 +95,7 @@ class TrainingLoop:
         self._summed = 0
         self._stop = False
 
+        module.to(accelerator.device)  # first: Muon makes its copies of the kernels where they lie
         self.raw = module
         self._parameters = [p for p in module.parameters() if p.requires_grad]
         self.module, self.optimizer = accelerator.prepare(module, make_optimizer(self._parameters, run.optim))
@@ -110,9 +117,9 @@ class TrainingLoop:
         validate: Callable[[int], dict[str, float]],
         export: Callable[[], None],
     ) -> None:
-        """Train to the last step; SIGTERM ends the run with a checkpoint.
+        """Train to the last step. `validate` and `export` see the averaged weights.
 
-        `validate` and `export` see the averaged weights.
+        Raises Cancelled after SIGTERM, which finishes the step and leaves a checkpoint.
         """
         log = self.run_config.log
         previous = signal.signal(signal.SIGTERM, self._on_terminate) if _is_main_thread() else None
@@ -146,7 +153,12 @@ class TrainingLoop:
             self.journal.close()
             if previous is not None:
                 signal.signal(signal.SIGTERM, previous)
-        self.accelerator.wait_for_everyone()
+        self.accelerator.wait_for_everyone()  # a process that ends sooner would take the one that saves along
+        if self.step < self.optim.steps:
+            raise Cancelled(
+                f"Training stopped at step {self.step} of {self.optim.steps}, which is saved in {self.folder}: go on"
+                " with lotus train --resume."
+            )
 
     def _any(self, *flags: bool) -> tuple[bool, ...]:
         """Each flag, true where any process raised it: clocks and signals differ, and all must save at one step."""
@@ -161,7 +173,10 @@ class TrainingLoop:
             group["lr"] = rate
         for micro in range(self.optim.gradient_accumulation):
             with self.accelerator.accumulate(self.module):
-                values = losses(self.step * self.optim.gradient_accumulation + micro, self._called)
+                number = self.step * self.optim.gradient_accumulation + micro
+                # What dropout draws depends on the position in the run, so that resumed runs go on as they would have.
+                torch.manual_seed(derive(self.optim.seed, "dropout", number, self.accelerator.process_index))
+                values = losses(number, self._called)
                 self.accelerator.backward(values["loss"])
                 if self.accelerator.sync_gradients and self.optim.grad_clip > 0:
                     self.accelerator.clip_grad_norm_(self._parameters, self.optim.grad_clip)
@@ -217,7 +232,7 @@ class TrainingLoop:
             "seed": self.optim.seed,
             "steps": self.step,
             "hours": round(self._elapsed() / 3600, 3),
-            "hardware": _hardware(self.accelerator),
+            "hardware": hardware(self.accelerator),
             "torch": torch.__version__,
         }
 
@@ -270,20 +285,6 @@ class TrainingLoop:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self._seconds = state["step"], state["seconds"]
         self._sums, self._summed = state["sums"], state["summed"]
-
-
-def _hardware(accelerator: Accelerator) -> str:
-    if accelerator.device.type == "cuda":
-        return f"{accelerator.num_processes}× {torch.cuda.get_device_name(accelerator.device)}"
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass
-    return f"{accelerator.num_processes}× {accelerator.device.type} ({name}, {torch.get_num_threads()} threads)"
 
 
 def _is_main_thread() -> bool:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import inspect
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..data.photometric import Varied
 from ..data.sample import SampleSource, flip
@@ -18,6 +17,9 @@ from ..errors import LotusError
 from .annotation import annotation, annotation_mask, annotation_weight
 from .config import AnyRunConfig, SourceConfig
 from .order import ALONE, DataOrder, Draw, Process
+from .source_arguments import source_arguments, variations
+
+log = logging.getLogger(__name__)
 
 _CLASSES = {
     "synthetic": ("synthetic", "SyntheticScenes"),
@@ -26,37 +28,21 @@ _CLASSES = {
     "vkitti": ("vkitti", "VirtualKitti"),
 }
 
-
-_VARIATIONS = ("vary", "frame")
+_STAND_INS = 3
+"""How many samples after one that cannot be read are tried in its place."""
 
 
 def open_source(config: SourceConfig) -> SampleSource:
-    """The data set of one [[data.sources]] table. Raises LotusError for arguments it does not have."""
+    """The data set of one [[data.sources]] table. Raises LotusError for arguments it does not have, or not so."""
     module, name = _CLASSES[config.name]
     cls: Callable[..., Any] = getattr(importlib.import_module(f"lotus_core.data.{module}"), name)
-    parameters = inspect.signature(cls).parameters
-    arguments = {
-        key: tuple(v) if isinstance(v, list) else v for key, v in config.args.items() if key not in _VARIATIONS
-    }
-    for key in arguments:
-        if key not in parameters:
-            near = difflib.get_close_matches(key, [*parameters, "probability", "path", *_VARIATIONS], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(parameters)}."
-            raise LotusError(f'The data source "{config.name}" has no argument {key}; {hint}')
-    if config.path:
-        arguments[next(iter(parameters))] = config.path  # every class that reads files takes their folder first
+    arguments, (seed, frame) = source_arguments(config, cls), variations(config)
     try:
         source: SampleSource = cls(**arguments)
     except TypeError as error:
         raise LotusError(f'The data source "{config.name}" is not set up fully: {error}.') from error
     if len(source) == 0:
         raise LotusError(f'The data source "{config.name}" {config.path} holds no samples.')
-    seed = config.args.get("vary", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise LotusError(f"vary is the seed of a source's variations, a whole number; 0 for none. It is {seed!r}.")
-    frame = config.args.get("frame", 0.0)
-    if not isinstance(frame, (int, float)) or isinstance(frame, bool) or not 0 <= frame <= 1:
-        raise LotusError(f"frame is the share of a source's pictures that get a border, 0 to 1. It is {frame!r}.")
     return Varied(source, seed, frame) if seed or frame else source
 
 
@@ -106,23 +92,65 @@ def batches_from(
     """Collated micro-batches of this process from optimiser step `step` to the run's end.
 
     `[data] workers` processes read ahead; 0 reads in this one. shard: samples that are read together, None for any.
+    Raises LotusError where samples cannot be read, several in a row; in place of a single one stands the next.
     """
     process = Process(accelerator.process_index, accelerator.num_processes)
     order = _order(sources, run, run.optim.batch_size, process, shard)
     accumulation = run.optim.gradient_accumulation
-    return _read(items, order.batches(step * accumulation, run.optim.steps * accumulation), run)
+    readable = _Readable(items, [len(source) for source in sources])
+    return _read(readable, order.batches(step * accumulation, run.optim.steps * accumulation), run)
 
 
 def global_batches(
     count: int, items: Dataset[Any], sources: Sequence[SampleSource], run: AnyRunConfig, processes: int
 ) -> Iterator[dict[str, Any]]:
     """The run's first `count` micro-batches, each of all `processes` together: the same in every one of them."""
-    return _read(items, _order(sources, run, run.optim.batch_size * processes).batches(0, count), run)
+    readable = _Readable(items, [len(source) for source in sources])
+    return _read(readable, _order(sources, run, run.optim.batch_size * processes).batches(0, count), run)
+
+
+class _Readable(Dataset[Any]):
+    """Draw → what `items` has there, or where that cannot be read, in its place the next sample's, and a warning.
+
+    Where those cannot be read either, the LotusError is returned, not raised: out of a reading process an exception
+    would come with that process's traceback for a message.
+    """
+
+    def __init__(self, items: Dataset[Any], lengths: Sequence[int]) -> None:
+        self.items, self.lengths = items, lengths
+
+    def __getitem__(self, draw: Draw) -> Any:
+        failed: LotusError | None = None
+        for number in range(1 + _STAND_INS):
+            try:
+                found = self.items[draw._replace(item=(draw.item + number) % self.lengths[draw.source])]
+            except LotusError as error:
+                failed = failed or error
+                continue
+            if failed:
+                log.warning("%s The next sample stands in for it.", failed)
+            return found
+        return failed
+
+
+def _collated(samples: list[Any]) -> Any:
+    return next((sample for sample in samples if isinstance(sample, LotusError)), None) or default_collate(samples)
 
 
 def _read(items: Dataset[Any], draws: Iterator[list[Draw]], run: AnyRunConfig) -> Iterator[dict[str, Any]]:
     pinned = torch.cuda.is_available()
-    return iter(DataLoader(items, batch_sampler=draws, num_workers=run.data.workers, pin_memory=pinned))
+    loader = DataLoader(
+        items,
+        batch_sampler=draws,
+        num_workers=run.data.workers,
+        collate_fn=_collated,
+        pin_memory=pinned,
+        generator=torch.Generator(),  # which else takes a number from torch's, of the first step after a resume only
+    )
+    for batch in loader:
+        if isinstance(batch, LotusError):
+            raise batch
+        yield batch
 
 
 def _order(

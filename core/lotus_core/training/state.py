@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..errors import LotusError
+from ..files import shared_mode
 
 _PREFIX, _PARTIAL = "step-", ".partial-"
 
@@ -43,7 +44,9 @@ def _write(partial: Path, final: Path, tensors: dict[str, dict[str, torch.Tensor
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir(parents=True)
     for stem, named in tensors.items():
-        save_file({name: t.detach().cpu().contiguous() for name, t in named.items()}, partial / f"{stem}.safetensors")
+        file = partial / f"{stem}.safetensors"
+        save_file({name: t.detach().cpu().contiguous() for name, t in named.items()}, file)
+        shared_mode(file)
     (partial / "state.json").write_text(json.dumps(state))
     for file in partial.iterdir():
         _flush(file)

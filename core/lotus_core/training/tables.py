@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from typing import Any, Literal, TypeVar
@@ -56,6 +57,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if value not in arguments:
             raise LotusError(f"{name} = {value!r} is not one of {', '.join(map(repr, arguments))}.")
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise LotusError(f"{name} = {value} is not a finite number.")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     kinds = arguments if origin is types.UnionType else (dict if origin is dict else hint,)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from diffusers.models.attention_processor import AttnProcessor
 
 from ..data.cache import SHARD as SAMPLE_SHARD
@@ -16,6 +17,7 @@ from ..model import LotusModel
 from .base import build_model, make_scheduler
 from .config import RunConfig
 from .decoded import DecodedTruth
+from .folder import only_run_in
 from .latents import SHARD as LATENT_SHARD
 from .latents import cached_latents, encode_batch, truth_of
 from .loop import TrainingLoop, make_accelerator
@@ -30,12 +32,17 @@ from .validation import validate
 def train_model(run: RunConfig, resume: bool = False) -> Path:
     """Train and export `<output>/<name>.safetensors` (averaged weights, fp16); returns its path."""
     accelerator = make_accelerator(run.optim)
+    with only_run_in(run.output.dir, accelerator):
+        return _train(run, resume, accelerator)
+
+
+def _train(run: RunConfig, resume: bool, accelerator: Accelerator) -> Path:
     device, process = accelerator.device, Process(accelerator.process_index, accelerator.num_processes)
     sources = [open_source(source) for source in run.data.sources]
     held_out = [open_source(source) for source in run.data.validation]
     items = SampleItems(sources, run.model.task, run.model.space, run.protocol.far_weight)
     sizes = [items[Draw(number, 0, False, 0)]["image"].shape[-2:] for number in range(len(sources))]
-    model = build_model(run, resolution=max(max(size) for size in sizes)).to(device)
+    model = build_model(run, resolution=_usual_edge(run, sizes)).to(device)
     _check_sizes(model, sizes)
     _prepare_unet(model, run, device)
     loop = TrainingLoop(run, model.unet, sources, accelerator, resume)
@@ -138,6 +145,14 @@ def _prepare_unet(model: LotusModel, run: RunConfig, device: torch.device) -> No
     if run.optim.channels_last:
         model.unet.to(memory_format=torch.channels_last)
         model.vae.to(memory_format=torch.channels_last)
+
+
+def _usual_edge(run: RunConfig, sizes: list[torch.Size]) -> int:
+    """The longest edge that most of the training pictures have."""
+    shares: dict[int, float] = {}
+    for size, source in zip(sizes, run.data.sources, strict=True):
+        shares[max(size)] = shares.get(max(size), 0.0) + source.probability
+    return max(shares, key=lambda edge: (shares[edge], edge))
 
 
 def _check_sizes(model: LotusModel, sizes: list[torch.Size]) -> None:

@@ -88,17 +88,23 @@ class Client:
         return json.loads(text) if text else None
 
     def run(
-        self, graph: Graph, timeout: float = 300, on_message: Callable[[str, dict[str, Any]], None] | None = None
+        self,
+        graph: Graph,
+        timeout: float = 300,
+        on_message: Callable[[str, dict[str, Any]], None] | None = None,
+        png_words: dict[str, Any] | None = None,
     ) -> Finished:
         """Queue a graph and wait for its end. Raises Refused where it does not validate.
 
+        png_words: what a front end sends for savers to put into files, such as the workflow.
         on_message(type, data) is called for what comes over the websocket meanwhile.
         """
         socket = websocket.create_connection(f"ws://{self.address}/ws?clientId={self.id}", timeout=timeout)
         messages: list[tuple[float, str, dict[str, Any]]] = []
+        extra = {} if png_words is None else {"extra_pnginfo": png_words}
         texts: dict[str, list[str]] = {}
         try:
-            prompt_id = self.post("/prompt", {"prompt": graph, "client_id": self.id})["prompt_id"]
+            prompt_id = self.post("/prompt", {"prompt": graph, "client_id": self.id, "extra_data": extra})["prompt_id"]
             until = time.monotonic() + timeout
             while time.monotonic() < until:
                 text = socket.recv()

@@ -51,10 +51,12 @@ def running_server(
     pack: Path = ROOT,
     packs: Sequence[str] = ("probe",),
     environment: dict[str, str] | None = None,
+    cache: Sequence[str] = ("--cache-classic",),
 ) -> Iterator[Server]:
     """A server on a free port of 127.0.0.1 with `pack` as custom_nodes/lotus and `packs` from tests/comfyui/packs.
 
-    options: of main.py, beside --cpu. environment: variables to add, such as PYTHONPATH.
+    options: of main.py, beside --cpu. cache: those about the cache; () for what ComfyUI does by itself. environment:
+    variables to add, such as PYTHONPATH.
     """
     comfyui = installed(version)
     for folder in ("custom_nodes", "models", "input", "output"):
@@ -67,7 +69,7 @@ def running_server(
     log = base / "server.log"
     command = [
         str(comfyui.python), str(HERE / "launcher.py"), str(comfyui.root), "--cpu", "--listen", "127.0.0.1",
-        "--port", str(port), "--disable-api-nodes", "--base-directory", str(base), "--cache-classic",
+        "--port", str(port), "--disable-api-nodes", "--base-directory", str(base), *cache,
         "--database-url", "sqlite:///:memory:", *options,
     ]  # fmt: skip
     variables = {

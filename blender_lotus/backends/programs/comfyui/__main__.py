@@ -1,6 +1,7 @@
 """Takes requests of the worker's protocol to a ComfyUI server and brings the maps back as files.
 
-Requests: {"do": "predict", "url": …} with the worker's fields, {"do": "models", "url": …}, {"do": "cancel", "id": …}.
+Requests: {"do": "predict", "url": …} with the worker's fields, but "models" by kind: {"depth": …, "normal": …};
+{"do": "models", "url": …}, {"do": "cancel", "id": …}.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def models(types: dict[str, dict[str, Any]]) -> list[str]:
 def build(types: dict[str, dict[str, Any]], photo: str, request: dict[str, Any]) -> Graph:
     """The graph for a request to predict, with the name that the server gave to the photo. Raises Refused."""
     maps, options = request["maps"], dict(request["options"])
-    named = _by_kind(request["models"])
+    named: dict[str, str] = request["models"]
     # Uncertainty is that of depth, unless only a normal model is named: as on the command line.
     of_uncertainty = "normal" if set(named) == {"normal"} and "depth" not in maps else "depth"
     graph: Graph = {
@@ -129,14 +129,3 @@ def _choices(entry: list[Any]) -> list[str]:
     if isinstance(entry[0], list):
         return list(entry[0])
     return list(entry[1].get("options", [])) if entry[0] == "COMBO" and len(entry) > 1 else []
-
-
-def _by_kind(names: list[str]) -> dict[str, str]:
-    """Which model is for what, told by its name, as published ones have it."""
-    kinds: dict[str, str] = {}
-    for name in names:
-        kind = "normal" if "normal" in name.lower() else "depth"
-        if kind in kinds:
-            raise Refused(f"{kinds[kind]} and {name} both predict {kind}: choose one.")
-        kinds[kind] = name
-    return kinds

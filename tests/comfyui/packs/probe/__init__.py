@@ -136,6 +136,25 @@ class OtherModel(torch.nn.Module):
         self.layer = torch.nn.Linear(1024, 2048)
 
 
+class ProbeOrder:
+    """A LOTUS_MODEL that comes after something else."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("LOTUS_MODEL", {}), "after": ("*", {})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types):
+        return True
+
+    RETURN_TYPES = ("LOTUS_MODEL",)
+    FUNCTION = "run"
+    CATEGORY = "probe"
+
+    def run(self, model, after):
+        return (model,)
+
+
 class ProbeOffload:
     """A LOTUS_MODEL as it is after memory ran out on a GPU, or with --novram."""
 
@@ -183,6 +202,42 @@ class ProbeLimit:
         return (after,)
 
 
+class ProbeFull:
+    """Memory that is not there: `where` (weights: as they come to the device, network: in the next pass) runs out once.
+
+    Raised, for a GPU's real limit cannot be had where the tests run.
+    """
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"after": ("*", {}), "where": ("STRING", {})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types):
+        return True
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return time.time()
+
+    RETURN_TYPES = ("LOTUS_MODEL",)
+    FUNCTION = "run"
+    CATEGORY = "probe"
+
+    def run(self, after, where):
+        owner, name = {
+            "weights": (after.model, "to"),  # an instance's own attribute comes before its class's
+            "network": (after.model, "decode"),
+        }[where]
+
+        def full(*_, **__):
+            delattr(owner, name)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        setattr(owner, name, full)
+        return (after,)
+
+
 class ProbeModels:
     """What ComfyUI's memory management holds, and what our pack holds."""
 
@@ -208,27 +263,39 @@ class ProbeModels:
 
         gc.collect()
         held = {type(m.model.model).__name__: m.model.loaded_size() for m in mm.current_loaded_models if m.model}
-        kinds = [type(thing).__name__ for thing in gc.get_objects()]
+        models = [thing for thing in gc.get_objects() if type(thing).__name__ == "LotusModel"]
         caches = [thing for thing in gc.get_objects() if type(thing).__name__ == "EncodingCache"]
         found = {
             "held": held,
-            "lotus_models": kinds.count("LotusModel"),
+            "lotus_models": len(models),
+            "states": sorted({(model.memory, model.offloaded) for model in models}),
             "encodings": sum(len(cache) for cache in caches),
         }
         return {"ui": {"models": [json.dumps(found)]}}
 
 
-if os.environ.get("PROBE_DEVICE") == "novram":
-    # A device that ComfyUI takes for a GPU, in the state that --novram sets: the CPU under its second name, because
-    # there may be no GPU where the tests run. Loading, evicting and unloading decide as they do there.
+if "PROBE_DEVICE" in os.environ:
+    # A device that ComfyUI takes for a GPU, as it is or in the state that --novram sets: the CPU under its second name,
+    # because there may be no GPU where the tests run. Loading, evicting and unloading decide as they do there.
     import comfy.model_management as mm
 
-    mm.vram_state = mm.VRAMState.NO_VRAM
+    mm.vram_state = {"gpu": mm.VRAMState.NORMAL_VRAM, "novram": mm.VRAMState.NO_VRAM}[os.environ["PROBE_DEVICE"]]
     mm.is_device_cpu = lambda device: False
     mm.get_torch_device = lambda: torch.device("cpu:0")
 
 if "PROBE_MISSING" in os.environ:
     sys.modules[os.environ["PROBE_MISSING"]] = None  # importing it fails as if it were not installed
 
-NODES = (ProbeImage, ProbeMask, ProbeText, ProbeSave, ProbeOther, ProbeOffload, ProbeLimit, ProbeModels)
+NODES = (
+    ProbeImage,
+    ProbeMask,
+    ProbeText,
+    ProbeSave,
+    ProbeOther,
+    ProbeOrder,
+    ProbeOffload,
+    ProbeLimit,
+    ProbeFull,
+    ProbeModels,
+)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
