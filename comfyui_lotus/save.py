@@ -123,7 +123,7 @@ class LotusSaveMaps(io.ComfyNode):
                 meaning = {word: getattr(one, word) for word in ("space", "convention", "unit") if hasattr(one, word)}
                 saved.append({"map": kind, "filename": name, "subfolder": subfolder, "type": folder, **meaning})
                 bar.update(1)
-        say("\n".join(_told(place, maps) for maps in _by_kind(saved).values()))
+        say("\n".join(map(_told, _by_kind(saved).values())))
         shown = (
             [{key: one[key] for key in ("filename", "subfolder", "type")} for one in saved] if format == "png" else []
         )
@@ -152,9 +152,10 @@ def _by_kind(saved: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return kinds
 
 
-def _told(place: str, saved: list[dict[str, Any]]) -> str:
+def _told(saved: list[dict[str, Any]]) -> str:
     """Where the maps of one kind are, and what their values mean."""
     first, last = saved[0], saved[-1]
     names = first["filename"] if first is last else f"{first['filename']} … {last['filename']}"
     said = next((word, first[word]) for word in ("space", "convention", "unit") if word in first)
-    return f"{Path(place) / names} ({MEANINGS.get(said, f'{said[1]} normals')})"
+    place = "/".join(part for part in (first["type"], first["subfolder"], names) if part)
+    return f"{place} ({MEANINGS.get(said, f'{said[1]} normals')})"

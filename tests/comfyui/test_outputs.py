@@ -125,7 +125,7 @@ def test_near_is_white_whatever_the_model_predicts_where_that_is_asked(server: S
         path = server.base / "output" / entry["subfolder"] / entry["filename"]
         found = lotus.Depth.load(path)
         assert found.space == entry["space"] == space
-        assert finished.texts["save"] == [f"{path} ({space}: {said})"]
+        assert finished.texts["save"] == [f"output/lotus/{entry['filename']} ({space}: {said})"]
         assert np.abs(found.values - exact.to_space(space).values).max() <= 1 / 65535
 
 

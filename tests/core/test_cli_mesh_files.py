@@ -103,7 +103,7 @@ def test_a_large_photo_makes_a_mesh_of_two_million_vertices_at_most(
     tmp_path: Path, checkpoints: dict[str, str], flat_depth: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     photo = tmp_path / "photo.jpg"
-    Image.new("RGB", (2000, 1500), (200, 100, 50)).save(photo)
+    Image.new("RGB", (2100, 1400), (200, 100, 50)).save(photo)
 
     def vertices(*options: str) -> int:
         argv = ["mesh", str(photo), "-o", str(tmp_path / "scene.ply"), "--model", checkpoints["depth"], "--no-refine"]
@@ -113,9 +113,9 @@ def test_a_large_photo_makes_a_mesh_of_two_million_vertices_at_most(
     def recorded() -> int:
         return int(json.loads((tmp_path / "scene.scene.json").read_text(encoding="utf-8"))["options"]["stride"])
 
-    assert vertices() == 1000 * 750
+    assert vertices() == 1050 * 700
     assert recorded() == 2
     assert "one vertex for 2 × 2 pixels (--stride 1: on every pixel)" in capfd.readouterr().err
-    assert vertices("--stride", "1") == 2000 * 1500
+    assert vertices("--stride", "1") == 2100 * 1400
     assert recorded() == 1
     assert "one vertex for" not in capfd.readouterr().err
