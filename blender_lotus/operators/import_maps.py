@@ -140,15 +140,11 @@ class LOTUS_OT_import_map(PhotoOperator, bpy.types.Operator):
             way = f"choose {items[found.upper()].name} under Map" if found.upper() in items else "choose another file"
             raise LotusError(f"{path.name} is a {found} map, not a {kind} map: {way}.")
         option, guess = _OPTIONS[kind]
-        chosen, stated = getattr(self, option), words.get("texture")  # which an EXR of our own states
+        chosen = getattr(self, option)
         choices = self.properties.bl_rna.properties[option]
         names = [item.name for item in choices.enum_items]
         hints = {} if chosen == "AUTO" else {option: chosen}
         contradiction = f"{path.name} says something else of itself: choose {names[0]} under {choices.name}."
-        if stated:
-            if hints and chosen != stated:
-                raise LotusError(contradiction)
-            hints = {option: stated}
         backend = FilesBackend(read_pixels)
         try:
             return backend.read(path, kind, **hints)

@@ -10,8 +10,12 @@ class LotusError(Exception):
     """
 
 
-class Cancelled(LotusError):
-    """The cancel callback returned True: the work was stopped and nothing was written."""
+NO_MORE = "Cancelled."  # which says no more than that it was
 
-    def __init__(self, message: str = "Cancelled.") -> None:
+
+class Cancelled(LotusError):
+    """The work was stopped because it was to be: the cancel callback returned True, and nothing was written, or what
+    was written is said."""
+
+    def __init__(self, message: str = NO_MORE) -> None:
         super().__init__(message)

@@ -86,7 +86,12 @@ def test_the_files_say_what_they_are(tmp_path: Path, suffix: str) -> None:
     file = write_texture(normals, tmp_path / f"n{suffix}", "directx").file
     words = read_map(file).words
     assert words == {"map": "normal", "texture" if suffix == ".exr" else "convention": "directx"}
-    assert Normals.load(file, "directx").angle_to(normals).max() < 0.01
+    for convention in ("directx", None):
+        loaded = Normals.load(file, convention)
+        assert loaded.convention == "directx"
+        assert loaded.angle_to(normals).max() < 0.01
+    with pytest.raises(LotusError, match="holds directx normals, not opengl"):
+        Normals.load(file, "opengl")
 
 
 def test_angles_are_not_clipped_to_one(tmp_path: Path) -> None:

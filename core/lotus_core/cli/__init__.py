@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
-from ..errors import Cancelled, LotusError
+from ..errors import NO_MORE, Cancelled, LotusError
 from . import batch, bench, convert, demo, eval, info, mesh, models, predict, train
 from .console import complain
 from .options import expand_wildcards
@@ -54,11 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.image = expand_wildcards(args.image)
         args.run(args)
         sys.stdout.flush()
-    except (KeyboardInterrupt, Cancelled):
+    except (KeyboardInterrupt, Cancelled) as stopped:
         # Where Ctrl-C came inside an `exec` of text (dataclasses make their methods so, while modules load), CPython
         # notes it as unhandled though it was caught, and `python -m` ends by the signal. The next `exec` forgets it.
         exec("")
-        print("lotus: stopped", file=sys.stderr)
+        told = str(stopped) if isinstance(stopped, Cancelled) else ""
+        complain("stopped" if told in ("", NO_MORE) else told)
         return INTERRUPTED
     except BrokenPipeError:  # `lotus models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

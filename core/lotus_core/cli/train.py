@@ -6,9 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..errors import Cancelled
-from .console import complain
-
 
 def add(commands: Any) -> None:
     """Register the command."""
@@ -23,11 +20,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train and print what was written, or how to go on after SIGTERM."""
+    """Train and print what was written."""
     from ..training import train
 
-    try:
-        print(train(args.config, resume=args.resume))
-    except Cancelled as stopped:
-        complain(stopped)
-        raise
+    print(train(args.config, resume=args.resume))

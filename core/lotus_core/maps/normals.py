@@ -118,7 +118,8 @@ class Normals:
     ) -> Normals:
         """What `load` makes of a file, for those who read its pixels and words otherwise. Raises LotusError."""
         storage.check_kind(stored, "normal", path)
-        said = stored.words.get("convention")
+        texture = stored.words.get("texture")  # the convention of an image that holds 0.5 n + 0.5 in floats
+        said = stored.words.get("convention", texture)
         if said is None and convention is None:
             choices = ", ".join(get_args(Convention))
             raise LotusError(
@@ -128,7 +129,7 @@ class Normals:
             raise LotusError(f"{path} holds {said} normals, not {convention}; leave out the convention.")
         if stored.values.ndim != 3 or stored.values.shape[2] != 3:
             raise LotusError(f"{path} is not a normal map: it needs three channels.")
-        coded = stored.coded or (said is None and _is_texture(stored.values))
+        coded = stored.coded or texture is not None or (said is None and _is_texture(stored.values))
         vectors = stored.values * 2 - 1 if coded else stored.values
         # Our own float files come back as they were, unless another program has resized them.
         as_they_are = not coded and said is not None and np.isfinite(vectors).all() and not _count_others(vectors)
