@@ -50,7 +50,7 @@ class LOTUS_OT_open_photo(bpy.types.Operator):
         except LotusError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        image.lotus.focal_35mm = focal_35mm_of(image)
+        image.lotus.focal_35mm = focal_35mm_of(image) or image.lotus.focal_35mm  # a known one stays
         image.use_fake_user = True  # else saving the .blend drops every photo but the panel's
         context.scene.lotus.image = image
         return {"FINISHED"}

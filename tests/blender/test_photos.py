@@ -65,6 +65,14 @@ def test_every_photo_is_there_again_and_not_only_the_panel_s(bpy: Any, tmp_path:
     assert [value_of(bpy.data.images[name]) for name in ("a.png", "b.png", "chosen")] == [0.25, 0.75, 0.5]
 
 
+def test_a_focal_length_set_by_hand_outlives_opening_the_photo_again(bpy: Any, tmp_path: Path) -> None:
+    photo = open_photo(bpy, tmp_path / "cup.png")  # a PNG that does not say it
+    photo.lotus.focal_35mm = 24
+    bpy.ops.lotus.open_photo(filepath=str(tmp_path / "cup.png"))
+    assert bpy.context.scene.lotus.image == photo
+    assert photo.lotus.focal_35mm == 24
+
+
 def test_a_copy_of_the_photo_keeps_its_maps(bpy: Any, tmp_path: Path) -> None:
     photo = open_photo(bpy, tmp_path / "cup.png")
     put(photo, "depth", constant(0.25))
