@@ -11,7 +11,7 @@ from .dependencies import importing
 from .frames import Frames, to_comfy
 from .handle import LoadedLotus
 from .predicting import Settings, predict_each
-from .ranges import RANGES, picture
+from .ranges import RANGES, checked, picture
 from .schema import (
     DepthType,
     chosen,
@@ -81,7 +81,7 @@ class LotusDepth(io.ComfyNode):
 
         model.require_task("depth")
         near_white = chosen(NEAR, near, "near")
-        how = chosen(dict.fromkeys(RANGES, range), range, "range")
+        how = checked(range)
         frames = Frames(image)
         height, width = frames.size
         valid = torch.ones(len(frames), height, width, dtype=torch.bool)

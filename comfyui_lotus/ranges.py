@@ -6,9 +6,16 @@ from collections.abc import Callable
 
 import torch
 
+from .schema import chosen
+
 RANGES = ("raw", "per image", "whole batch", "per image, 2-98 %", "whole batch, 2-98 %")
 QUANTILES = (0.02, 0.98)  # those that Lotus was trained with (the annotations' normalisation per image)
 MAX_QUANTILE_VALUES = 2**24  # torch.quantile takes no more; a longer batch is sampled at even steps
+
+
+def checked(how: str) -> str:
+    """The range itself. Raises LotusError for another than RANGES, which a link can bring."""
+    return chosen(dict.fromkeys(RANGES, how), how, "range")
 
 
 def picture(values: Callable[[int], torch.Tensor], valid: torch.Tensor, how: str, unknown: float = 0.0) -> torch.Tensor:

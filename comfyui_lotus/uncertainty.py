@@ -12,11 +12,10 @@ from .dependencies import importing
 from .frames import Frames, to_comfy
 from .handle import LoadedLotus
 from .predicting import Settings, predict_each
-from .ranges import RANGES, picture
+from .ranges import RANGES, checked, picture
 from .schema import (
     UncertaintyType,
     advanced,
-    chosen,
     model_and_image,
     resolution_input,
     running_inputs,
@@ -91,7 +90,7 @@ class LotusUncertainty(io.ComfyNode):
             from lotus_core import Depth, Normals, Uncertainty
 
         model.require_generative()
-        how = chosen(dict.fromkeys(RANGES, range), range, "range")
+        how = checked(range)
         frames = Frames(image)
         height, width = frames.size
         uncertain = torch.zeros(len(frames), height, width, dtype=torch.bool)

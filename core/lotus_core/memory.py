@@ -195,7 +195,6 @@ def with_retry(
 
     `notes` receives a sentence about each, which is also a MemoryNotice. Raises LotusError when nothing helps.
     """
-    ask: MakeRoom = make_room
     while True:
         try:
             return work()
@@ -203,7 +202,7 @@ def with_retry(
             if not ran_out(error) or came_from_callback(error):
                 raise
         # Not inside `except`: until here the error's traceback kept the failed attempt's tensors alive.
-        note, ask = ask(), no_room
+        note, make_room = make_room(), no_room
         if note is None and model.memory == "least":
             raise LotusError(NOT_ENOUGH)
         note = note or fewer()

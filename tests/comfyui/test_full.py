@@ -67,8 +67,7 @@ def test_weights_that_do_not_fit_go_layer_by_layer_and_whole_again_next_time(gpu
 def test_other_models_make_room_before_anything_is_done_in_smaller_pieces(gpu: Server) -> None:
     graph = full(gpu, "network", seed=3)
     graph["other"] = {"class_type": "ProbeOther", "inputs": {}}
-    graph["full"]["inputs"]["after"] = ["after other", 0]
-    graph["after other"] = {"class_type": "ProbeOrder", "inputs": {"model": ["load", 0], "after": ["other", 0]}}
+    graph["full"]["inputs"]["and_after"] = ["other", 0]
     finished = gpu.client.run(graph)
     found = memory(finished)
     assert "ComfyUI unloaded the other models" in texts(finished)

@@ -104,8 +104,11 @@ class Depth:
 
         text: further metadata, Latin-1.
         """
-        words = {"map": "depth", "space": self.space, **storage.mask_to_words(self.valid)}
-        storage.write_map(path, self.values, self.values, words, text)
+        storage.write_map(path, self.values, self.values, self.words(), text)
+
+    def words(self) -> dict[str, str]:
+        """What its files say of it (`storage`)."""
+        return {"map": "depth", "space": self.space, **storage.mask_to_words(self.valid)}
 
     def save_preview(self, path: str | os.PathLike[str], colormap: str = "spectral") -> None:
         """Write `preview` as an 8-bit PNG."""

@@ -51,7 +51,7 @@ def write_map(
     1/65535/2 of the coded value for PNG. Raises LotusError.
     """
     path = Path(path)
-    words = {_PREFIX + key: value for key, value in words.items()} | (text or {})
+    words = with_prefix(words) | (text or {})
     suffix = path.suffix.lower()
     if suffix == ".png":
         write_png(path, np.rint(np.clip(coded, 0, 1) * np.float64(65535)).astype(np.uint16), words)
@@ -82,6 +82,11 @@ def read_map(path: str | os.PathLike[str]) -> StoredMap:
     else:
         values, words = _read_npy(path)
     return StoredMap(values, own_words(words), coded=suffix == ".png")
+
+
+def with_prefix(words: dict[str, str]) -> dict[str, str]:
+    """Words of ours as files hold them."""
+    return {_PREFIX + key: value for key, value in words.items()}
 
 
 def own_words(words: dict[str, str]) -> dict[str, str]:

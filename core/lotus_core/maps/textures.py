@@ -22,7 +22,7 @@ from .depth import Depth
 from .exr import write_exr
 from .normals import Convention, Normals
 from .png import write_png
-from .storage import mask_to_words
+from .storage import with_prefix
 from .uncertainty import Uncertainty
 
 SUFFIXES = (".exr", ".png")
@@ -109,13 +109,7 @@ def coded(
 
 def _words(value: Depth | Normals | Uncertainty, name: str, convention: str) -> dict[str, str]:
     """What the file says of itself. name: of the word for the convention of normals."""
-    if isinstance(value, Normals):
-        words = {"map": "normal", name: convention}
-    elif isinstance(value, Depth):
-        words = {"map": "depth", "space": value.space, **mask_to_words(value.valid)}
-    else:
-        words = {"map": "uncertainty", "unit": value.unit, "samples": str(value.samples)}
-    return {f"lotus:{key}": word for key, word in words.items()}
+    return with_prefix({"map": "normal", name: convention} if isinstance(value, Normals) else value.words())
 
 
 def thumbnail(value: Depth | Normals | Uncertainty) -> np.ndarray:

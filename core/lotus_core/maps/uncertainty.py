@@ -86,8 +86,11 @@ class Uncertainty:
 
         text: further metadata, Latin-1.
         """
-        words = {"map": "uncertainty", "unit": self.unit, "samples": str(self.samples)}
-        storage.write_map(path, self.std, self.std / np.float32(_FULL_SCALE[self.unit]), words, text)
+        storage.write_map(path, self.std, self.std / np.float32(_FULL_SCALE[self.unit]), self.words(), text)
+
+    def words(self) -> dict[str, str]:
+        """What its files say of it (`storage`)."""
+        return {"map": "uncertainty", "unit": self.unit, "samples": str(self.samples)}
 
     def save_preview(self, path: str | os.PathLike[str], scale: float | None = None) -> None:
         """Write `preview` as an 8-bit PNG whose text "lotus:scale" says what full brightness means."""

@@ -136,25 +136,6 @@ class OtherModel(torch.nn.Module):
         self.layer = torch.nn.Linear(1024, 2048)
 
 
-class ProbeOrder:
-    """A LOTUS_MODEL that comes after something else."""
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"model": ("LOTUS_MODEL", {}), "after": ("*", {})}}
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, input_types):
-        return True
-
-    RETURN_TYPES = ("LOTUS_MODEL",)
-    FUNCTION = "run"
-    CATEGORY = "probe"
-
-    def run(self, model, after):
-        return (model,)
-
-
 class ProbeOffload:
     """A LOTUS_MODEL as it is after memory ran out on a GPU, or with --novram."""
 
@@ -210,7 +191,7 @@ class ProbeFull:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"after": ("*", {}), "where": ("STRING", {})}}
+        return {"required": {"after": ("*", {}), "where": ("STRING", {})}, "optional": {"and_after": ("*", {})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, input_types):
@@ -224,7 +205,7 @@ class ProbeFull:
     FUNCTION = "run"
     CATEGORY = "probe"
 
-    def run(self, after, where):
+    def run(self, after, where, and_after=None):
         owner, name = {
             "weights": (after.model, "to"),  # an instance's own attribute comes before its class's
             "network": (after.model, "decode"),
@@ -292,7 +273,6 @@ NODES = (
     ProbeText,
     ProbeSave,
     ProbeOther,
-    ProbeOrder,
     ProbeOffload,
     ProbeLimit,
     ProbeFull,
