@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_core.data.sample import Sample, flip
-from lotus_core.training.annotation import annotation, annotation_mask, annotation_weight, depth_annotation
+from lotus_core.training.annotation import (
+    annotation,
+    annotation_mask,
+    annotation_weight,
+    depth_annotation,
+    disparity_annotation,
+)
 
 
 def depth_map(seed: int, height: int = 20, width: int = 30) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -57,6 +65,19 @@ def test_a_flat_wall_and_an_empty_sky_stay_finite() -> None:
     everywhere = torch.ones(4, 4, dtype=torch.bool)
     assert (depth_annotation(torch.full((4, 4), 2.5), everywhere) == 0).all()
     assert (depth_annotation(torch.full((4, 4), torch.inf), ~everywhere) == -1).all()
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
+def test_the_horizon_is_where_disparity_would_be_zero(seed: int) -> None:
+    depth, valid, _ = depth_map(seed)
+    picture, horizon = disparity_annotation(depth, valid)
+    assert torch.equal(picture, depth_annotation(depth, valid))
+    within = valid & (picture[0].abs() < 0.999)  # not cut off at the quantiles
+    factor = ((picture[0] - horizon) * depth)[within]
+    assert float(factor.max() / factor.min()) == pytest.approx(1, abs=1e-3)
+    everywhere = torch.ones(4, 4, dtype=torch.bool)
+    assert disparity_annotation(torch.full((4, 4), 2.5), everywhere)[1] == -math.inf
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 import lotus_core as lotus
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.errors import LotusError
-from lotus_core.evaluation.alignment import align_affine
-from lotus_core.evaluation.metrics import angular_error
+from lotus_core.evaluation.alignment import align_affine, aligned_depth
+from lotus_core.evaluation.metrics import angular_error, depth_metrics
 from lotus_core.training.config import parse_config
 from lotus_core.training.decoded import DecodedTruth
 from lotus_core.training.order import Draw
@@ -24,7 +27,7 @@ from lotus_core.training.preview import fit_preview
 from lotus_core.training.sources import SampleItems
 from lotus_core.training.trainer import train_model
 
-from .training_runs import log_lines, run_config, table
+from .training_runs import log_lines, losses, run_config, table
 
 
 def random(*shape: int, seed: int) -> torch.Tensor:
@@ -52,6 +55,38 @@ def test_depth_counts_after_the_alignment_of_evaluation(seed: int, scale: float,
         a, b = align_affine(values, true, mask)
         total += float((np.abs(a * values + b - true) * weight[row].numpy())[mask].sum())
     assert float(pixels.error(found)) == pytest.approx(total / float(weight.sum()), abs=3e-3)
+
+
+@given(st.integers(0, 10**6), st.floats(0.2, 3.0), st.floats(0.0, 2.0))
+def test_with_a_horizon_depth_counts_by_the_absrel_of_evaluation(seed: int, scale: float, shift: float) -> None:
+    """Also where one point is put beyond twice its depth: it then counts by the error of its disparity."""
+    disparity = 0.5 + random(1, 1, 6, 7, seed=seed).abs()
+    low, spread = float(disparity.min()), float(disparity.max() - disparity.min())
+    wanted = ((disparity - low) / spread * 2 - 1).expand(1, 3, 6, 7)
+    known = (random(1, 6, 7, seed=seed + 1) > -1).float()
+    pixels = truth("depth", wanted, known * random(1, 6, 7, seed=seed + 2).abs().clamp_min(0.1))
+    pixels = replace(pixels, horizon=torch.tensor([-1 - 2 * low / spread]))
+    found = pixels.maps(wanted + 0.1 * random(1, 3, 6, 7, seed=seed + 3)) * scale + shift + 9
+    mask, depth = known[0].numpy() > 0, 1 / disparity[0, 0].numpy()
+    seen = aligned_depth(found[0, 0].numpy(), "disparity", depth, mask, 1e-6, math.inf)
+    expected = depth_metrics(seen, depth, mask)["abs_rel"]
+    assert float(pixels.error(found)) == pytest.approx(expected, abs=4e-3)
+
+
+def test_a_point_put_behind_the_horizon_still_counts_by_a_bounded_gradient() -> None:
+    wanted = torch.linspace(-1, 1, 36).view(1, 1, 6, 6)
+    pixels = replace(truth("depth", wanted.expand(1, 3, 6, 6), torch.ones(1, 6, 6)), horizon=torch.tensor([-1.1]))
+    found = wanted.clone()
+    found[0, 0, 0, 0] = -1.5  # 0.1 in front of the horizon in truth
+    found.requires_grad_()
+    error = pixels.error(found)
+    error.backward()
+    assert found.grad is not None
+    assert float(error.detach()) > 0.1
+    assert found.grad[0, 0, 0, 0] < 0
+    assert float(found.grad.abs().max()) < 2 / 0.1 / 36 * 1.1  # 2 / (its distance from the horizon), of 36 points
+    flat = replace(pixels, annotation=torch.zeros(1, 3, 6, 6), horizon=torch.tensor([-math.inf]))
+    assert float(flat.error(flat.maps(found.detach()))) == 0.0
 
 
 @given(st.floats(0.01, 179.0))
@@ -126,6 +161,33 @@ def test_a_run_lowers_what_it_counts(ingredients: Path, tmp_path: Path, task: st
     assert curve[-1] < 0.7 * curve[0]
 
 
+@pytest.mark.parametrize("part", ["decoder", "both"])
+@pytest.mark.parametrize("autoencoder", ["AutoencoderTiny", "AutoencoderKL"])
+def test_a_run_trains_the_part_that_it_names(ingredients: Path, tmp_path: Path, part: str, autoencoder: str) -> None:
+    """And goes on as it would have gone on."""
+    model: dict[str, object] = {"task": "normal"}
+    if autoencoder == "AutoencoderTiny":
+        model |= {"base": "lotus-tiny-normal-g", "unet": {}, "autoencoder": "", "cross_attention_dim": 64}
+    protocol = {"decoded": 3.0, "train": part, "reconstruction_share": 0.25}
+    change: dict[str, dict[str, Any]] = {"model": model, "protocol": protocol}
+    optim = {"steps": 8, "batch_size": 4, "lr": 2e-3}
+    train_model(run_config(ingredients, tmp_path / "whole", optim=optim, **change))
+    curve = log_lines(tmp_path / "whole")
+    assert {"decoded_loss", "autoencoder_loss", "annotation_loss"} <= curve[0].keys()
+    lowered = {"both": "loss", "decoder": "decoded_loss"}[part]
+    assert sum(line[lowered] for line in curve[-3:]) < sum(line[lowered] for line in curve[:3])
+
+    first = train_model(run_config(ingredients, tmp_path / "cut", optim=optim | {"steps": 1}, **change))
+    before = {name: tensor.clone() for name, tensor in load_file(first).items()}
+    last = train_model(run_config(ingredients, tmp_path / "cut", optim=optim, **change), resume=True)
+    assert losses(tmp_path / "cut") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
+    after = load_file(last)
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert any("decoder" in name for name in changed)
+    assert not any("encoder." in name and "decoder." not in name for name in changed)
+    assert any("diffusion_model" in name or name.startswith("unet") for name in changed) == (part == "both")
+
+
 def test_averaged_truth_is_known_where_all_of_its_points_are() -> None:
     wanted, weight = random(1, 3, 8, 8, seed=3), torch.ones(1, 8, 8)
     weight[0, 0, 0], weight[0, 4:, 4:] = 0, 2
@@ -156,5 +218,13 @@ def test_what_does_not_go_with_it_is_refused(ingredients: Path, tmp_path: Path) 
             parse_config(table(ingredients, tmp_path, protocol={"decoded": 1.0, **protocol}))
     with pytest.raises(LotusError, match="preview is how decoded is measured"):
         parse_config(table(ingredients, tmp_path, protocol={"preview": True}))
+    with pytest.raises(LotusError, match="relative measures decoded as a share of the depth"):
+        parse_config(table(ingredients, tmp_path, model={"task": "normal"}, protocol={"decoded": 1, "relative": True}))
+    for protocol in ({"train": "decoder"}, {"train": "both", "decoded": 1.0, "preview": True}):
+        with pytest.raises(LotusError, match=r"train = .* needs decoded above 0, and no preview"):
+            parse_config(table(ingredients, tmp_path, protocol=protocol))
+    with pytest.raises(LotusError, match="needs the pictures"):
+        change = {"protocol": {"train": "decoder", "decoded": 1.0}, "data": {"cache_latents": True}}
+        parse_config(table(ingredients, tmp_path, **change))
     with pytest.raises(LotusError, match="decoded and spread must be ≥ 0"):
         parse_config(table(ingredients, tmp_path, protocol={"decoded": -1.0}))

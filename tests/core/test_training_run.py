@@ -224,8 +224,9 @@ def test_cached_latents_give_the_loss_of_encoding_on_the_fly(
         # 1 and 3 of 4 pictures: 1 + 0, 2 + 1
         ({"reconstruction_share": 0.25, "spread": 0.5, "spread_share": 0.75}, ["spread_loss"]),
         ({"decoded": 1.0, "preview": True}, ["decoded_loss"]),
+        ({"decoded": 1.0, "train": "both", "reconstruction_share": 0.25}, ["decoded_loss", "autoencoder_loss"]),
     ],
-    ids=["eq. 6", "shares", "preview"],
+    ids=["eq. 6", "shares", "preview", "both networks"],
 )
 def test_two_processes_are_one_run_of_twice_the_batch(
     ingredients: Path, tmp_path: Path, protocol: dict[str, Any], terms: list[str]

@@ -90,7 +90,9 @@ class SceneCache(Dataset[Sample]):
         with _opened(self.paths[number]) as shard:
             one = {key: shard.get_slice(key)[row : row + 1][0] for key in shard.keys()}  # noqa: SIM118 - not a dict
         valid = one["valid"].bool()
-        normals = torch.nn.functional.normalize(one["normals"].float(), dim=0) * valid
+        normals = one["normals"].float()
+        # torch's normalize takes ten times as long along the first dimension.
+        normals *= normals.square().sum(0).clamp_min(1e-24).rsqrt() * valid
         depth = one["depth"].float()
         sample = Sample(
             image=one["image"].float() / 127.5 - 1,

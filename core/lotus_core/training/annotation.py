@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -22,19 +23,38 @@ def depth_annotation(
 
     In disparity (1 / depth) +1 is near; in depth +1 is far. The sky and missing pixels get the far end.
     """
+    return _normalised(depth, valid, space)[0]
+
+
+def disparity_annotation(depth: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """`depth_annotation` in disparity, and the value in it, ≤ −1, at which disparity would be 0 (infinitely far).
+
+    The distance from that value is proportional to disparity, so that a share of it is a share of the depth. −inf for
+    a flat plane and where nothing is known: all points are equally far there.
+    """
+    picture, low, spread = _normalised(depth, valid, "disparity")
+    return picture, -1 - 2 * low / spread if spread else -math.inf
+
+
+def _normalised(
+    depth: torch.Tensor, valid: torch.Tensor, space: Literal["disparity", "depth"]
+) -> tuple[torch.Tensor, float, float]:
+    """The annotation, the value that became −1, and the range that became 2 (0 where there is none)."""
     far = -1.0 if space == "disparity" else 1.0
     result = torch.full(depth.shape, far, dtype=torch.float32)
+    low = spread = 0.0
     if valid.any():
         values = depth[valid].float()
         if space == "disparity":
             values = 1.0 / values
-        low, high = torch.quantile(values, torch.tensor([LOW_QUANTILE, HIGH_QUANTILE], dtype=values.dtype))
-        spread = high - low
-        if spread > MIN_RANGE * high.abs():
+        quantiles = torch.quantile(values, torch.tensor([LOW_QUANTILE, HIGH_QUANTILE], dtype=values.dtype))
+        low, high = quantiles.tolist()
+        if high - low > MIN_RANGE * abs(high):
+            spread = high - low
             result[valid] = ((values - low) / spread * 2 - 1).clamp(-1, 1)
         else:
             result[valid] = 0.0
-    return result.expand(3, *result.shape).clone()
+    return result.expand(3, *result.shape).clone(), low, spread
 
 
 def annotation(sample: Sample, task: Literal["depth", "normal"], space: Literal["disparity", "depth"]) -> torch.Tensor:

@@ -61,6 +61,20 @@ def check_run(run: RunConfig) -> None:
         raise LotusError('[protocol] decoded needs prediction = "x0" and training_timesteps = 1: latents of one step.')
     if protocol.preview and not protocol.decoded:
         raise LotusError("[protocol] preview is how decoded is measured: set decoded above 0, or remove preview.")
+    if protocol.train != "unet" and (not protocol.decoded or protocol.preview):
+        raise LotusError(
+            f'[protocol] train = "{protocol.train}" measures what the decoder makes: it needs decoded above 0, and no'
+            " preview."
+        )
+    if protocol.train != "unet" and (run.data.cache_latents or run.data.latents):
+        raise LotusError(
+            f'[protocol] train = "{protocol.train}" needs the pictures: remove [data] cache_latents and latents.'
+        )
+    if protocol.relative and not (protocol.decoded and model.task == "depth" and model.space == "disparity"):
+        raise LotusError(
+            '[protocol] relative measures decoded as a share of the depth: it needs decoded above 0, task = "depth" and'
+            ' space = "disparity".'
+        )
     if protocol.far_weight and model.task != "depth":
         raise LotusError('[protocol] far_weight weighs by depth: it needs task = "depth".')
     if protocol.spread and (model.variant, protocol.prediction, protocol.training_timesteps) != ("g", "x0", 1):

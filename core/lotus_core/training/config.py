@@ -115,24 +115,29 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """The ladder of Table 3. The defaults are the paper's final protocol; the last seven keys are ours.
+    """The ladder of Table 3. The defaults are the paper's final protocol; train and the last eight keys are ours.
 
+    train: the part that is trained. The decoder learns to make the best of what the U-Net predicts (`decoded`), while
+    pictures and annotations, as many as reconstruction_share says, still have to survive the autoencoder.
     reconstruction_share: of the pictures of a batch, the share that also gets the detail preserver's term.
     far_weight: the annotation's term weighs a point by (its depth / the picture's median depth) to this power, so that
     an error counts more by its share of the depth, as AbsRel counts it; 0 weighs all alike.
     decoded: weight of the annotation's error after decoding, as evaluation measures it (`decoded.py`); 0 leaves it out.
+    relative: of depth in disparity: that error is AbsRel, a share of the depth, instead of a difference of disparity.
     preview: decoded maps are those of a small network at the latents' resolution (`preview.py`): less exact, faster.
     spread: weight of the term that teaches Lotus-G to let its samples differ where it errs (`spread_loss`); 0 is none.
     spread_scale: how far they differ, in standard deviations of the error.
     spread_share: of the pictures of a batch, the share that is predicted twice for it.
     """
 
+    train: Literal["unet", "decoder", "both"] = "unet"
     prediction: Literal["x0", "epsilon", "v"] = "x0"
     training_timesteps: int = 1
     detail_preserver: bool = True
     reconstruction_share: float = 1.0
     far_weight: float = 0.0
     decoded: float = 0.0
+    relative: bool = False
     preview: bool = False
     spread: float = 0.0
     spread_scale: float = 0.2

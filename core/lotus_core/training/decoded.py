@@ -25,16 +25,19 @@ class DecodedTruth:
     Attributes:
         decode: scaled latents B×C×h×w → pictures B×3×H×W.
         annotation: B×3×H×W float32 in [−1, 1]. weight: B×H×W ≥ 0, 0 where it says nothing.
+        horizon: B, where disparity is 0 in each annotation (`disparity_annotation`): `error` is then one of depth.
     """
 
     task: Literal["depth", "normal"]
     decode: Callable[[torch.Tensor], torch.Tensor]
     annotation: torch.Tensor
     weight: torch.Tensor
+    horizon: torch.Tensor | None = None
 
     def first(self, count: int) -> DecodedTruth:
         """That of the first `count` pictures."""
-        return replace(self, annotation=self.annotation[:count], weight=self.weight[:count])
+        horizon = None if self.horizon is None else self.horizon[:count]
+        return replace(self, annotation=self.annotation[:count], weight=self.weight[:count], horizon=horizon)
 
     def averaged(self, factor: int, decode: Callable[[torch.Tensor], torch.Tensor]) -> DecodedTruth:
         """That at a resolution lower by `factor`, which `decode` yields; squares with an unknown point are unknown."""
@@ -69,9 +72,27 @@ class DecodedTruth:
         For depth the absolute difference, which aims at the median, as AbsRel does, where a squared one aims at the
         mean. For normals the length of the difference, 2 · sin(angle / 2): for small angles the angle in radians, whose
         mean is reported, and unlike it with a gradient everywhere.
+
+        With `horizon` AbsRel itself: the error of the depth, 1 / disparity, as a share of the true one, all points
+        alike. Where a point is put beyond twice its depth it grows with the disparity's error only, not without bound.
         """
-        difference = (self.aligned(maps) - self.truth()).square().sum(1)
-        return masked_mean((difference + _EPSILON).sqrt().unsqueeze(1), self.weight.unsqueeze(1))
+        aligned, truth = self.aligned(maps), self.truth()
+        length = ((aligned - truth).square().sum(1, keepdim=True) + _EPSILON).sqrt()
+        weight = self.weight.unsqueeze(1)
+        if self.horizon is None:
+            return masked_mean(length, weight)
+        zero = self.horizon.view(-1, 1, 1, 1)
+        return masked_mean(length / torch.maximum(aligned - zero, (truth - zero) / 2), (weight > 0).float())
+
+
+def autoencoder_error(
+    decode: Callable[[torch.Tensor], torch.Tensor], latents: torch.Tensor, pictures: torch.Tensor
+) -> torch.Tensor:
+    """Mean absolute and squared error of what `decode` makes of pictures' own latents, float32 scalar; 0 of none."""
+    if not len(latents):
+        return latents.new_zeros(())
+    difference = decode(latents).float() - pictures
+    return difference.abs().mean() + difference.square().mean()
 
 
 def align(values: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -22,3 +22,14 @@ def hardware(accelerator: Accelerator) -> str:
     except OSError:
         pass
     return f"{accelerator.num_processes}× {accelerator.device.type} ({name}, {torch.get_num_threads()} threads)"
+
+
+_AT_ONCE_ON_CPU = 2
+
+
+def pieces(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """A batch as its autoencoder takes it: whole, or on a CPU in pairs, whose feature maps stay in its caches.
+
+    24 pictures of 256×192 pixels through the embedded encoder: 0.36 s together, 0.14 s in pairs (two threads, bf16).
+    """
+    return batch.split(_AT_ONCE_ON_CPU if batch.device.type == "cpu" else max(1, len(batch)))

@@ -28,6 +28,7 @@ from ..files import atomic_path, shared_mode
 from ..model import LotusModel
 from .checks import placeless
 from .config import RunConfig
+from .hardware import pieces
 from .masks import latent_mask
 from .order import Draw
 from .sources import SampleItems
@@ -74,8 +75,10 @@ class LatentItems(Dataset[dict[str, Any]]):
 
 
 def truth_of(pictures: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`truth`, the annotation, and `weight` float32, the mask without the sky, of a sample's or a batch's pictures."""
-    return {"truth": pictures["annotation"], "weight": pictures["mask"].float() * pictures["valid"]}
+    """`truth`, the annotation, `weight` float32, the mask without the sky, and `horizon` where there is one, of a
+    sample's or a batch's pictures."""
+    truth = {"truth": pictures["annotation"], "weight": pictures["mask"].float() * pictures["valid"]}
+    return truth | ({"horizon": pictures["horizon"]} if "horizon" in pictures else {})
 
 
 @torch.no_grad()
@@ -86,7 +89,7 @@ def encode_batch(
     count = len(batch["image"])
     pictures = torch.cat([batch["image"], batch["annotation"]]).to(accelerator.device)
     with accelerator.autocast():
-        latents = model.encode(pictures).float()
+        latents = torch.cat([model.encode(part).float() for part in pieces(pictures)])
     mask = latent_mask(batch["mask"].to(accelerator.device), model.latent_factor)
     return {"image": latents[:count], "annotation": latents[count:], "mask": mask}
 

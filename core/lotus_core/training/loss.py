@@ -35,7 +35,7 @@ class Losses:
 def input_rows(count: int, protocol: ProtocolConfig, process: Process = ALONE) -> tuple[int, int, int]:
     """Rows of the U-Net's batch for a process's `count` pictures: annotations, those of them a second time,
     reconstructions. The latter two are of the first pictures of the global batch, and may be none."""
-    second, again = (_rows(share, count, process)[0] for share in _shares(protocol))
+    second, again = (share_rows(share, count, process)[0] for share in _shares(protocol))
     return count, second, again
 
 
@@ -43,7 +43,7 @@ def _shares(protocol: ProtocolConfig) -> tuple[float, float]:
     return protocol.spread_share * bool(protocol.spread), protocol.reconstruction_share * protocol.detail_preserver
 
 
-def _rows(share: float, count: int, process: Process) -> tuple[int, float]:
+def share_rows(share: float, count: int, process: Process) -> tuple[int, float]:
     """How many of a process's `count` pictures are among the first `share` of the global batch, and the weight that
     makes the mean over processes of the means over them the mean over all of them."""
     if not share:
@@ -121,7 +121,7 @@ def protocol_losses(
         process: whose pictures these are.
     """
     count = len(image)
-    (second, second_weight), (again, again_weight) = (_rows(share, count, process) for share in _shares(protocol))
+    (second, second_weight), (again, again_weight) = (share_rows(share, count, process) for share in _shares(protocol))
     annotated = count + second
     clean = torch.cat([annotation, annotation[:second], image[:again]])
     condition = torch.cat([image, image[:second], image[:again]])

@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..data.photometric import Varied
-from ..data.sample import SampleSource, flip
+from ..data.sample import Sample, SampleSource, flip
 from ..errors import LotusError
-from .annotation import annotation, annotation_mask, annotation_weight
+from .annotation import annotation, annotation_mask, annotation_weight, disparity_annotation
 from .config import AnyRunConfig, SourceConfig
 from .order import ALONE, DataOrder, Draw, Process
 from .source_arguments import source_arguments, variations
@@ -49,7 +49,8 @@ def open_source(config: SourceConfig) -> SampleSource:
 class SampleItems(Dataset[dict[str, Any]]):
     """Draw → dict of `image`, `annotation` 3×H×W float32 in [−1, 1], `mask` and `valid` H×W, `number` int.
 
-    The mask is bool, or with `far_weight` the weights of `annotation_weight`; `valid` is bool, without the sky.
+    The mask is bool, or with `far_weight` the weights of `annotation_weight`; `valid` is bool, without the sky. Of
+    depth in disparity also `horizon`, float (`disparity_annotation`).
     """
 
     def __init__(
@@ -67,13 +68,19 @@ class SampleItems(Dataset[dict[str, Any]]):
             sample = flip(sample)
         return {
             "image": sample.image,
-            "annotation": annotation(sample, self.task, self.space),
+            **self._annotated(sample),
             "mask": annotation_weight(sample, self.far_weight)
             if self.far_weight
             else annotation_mask(sample, self.task),
             "valid": sample.valid,
             "number": draw.number,
         }
+
+    def _annotated(self, sample: Sample) -> dict[str, Any]:
+        if self.task == "depth" and self.space == "disparity":
+            picture, horizon = disparity_annotation(sample.depth, sample.valid)
+            return {"annotation": picture, "horizon": horizon}
+        return {"annotation": annotation(sample, self.task, self.space)}
 
     def as_rendered(self) -> SampleItems:
         """The same without the variations of pictures, which take time and leave the geometry as it is."""

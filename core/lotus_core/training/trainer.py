@@ -16,12 +16,14 @@ from ..errors import LotusError
 from ..model import LotusModel
 from .base import build_model, make_scheduler
 from .config import RunConfig
-from .decoded import DecodedTruth
+from .decoded import DecodedTruth, autoencoder_error
 from .folder import only_run_in
+from .hardware import pieces
 from .latents import SHARD as LATENT_SHARD
 from .latents import cached_latents, encode_batch, truth_of
 from .loop import TrainingLoop, make_accelerator
-from .loss import input_rows, protocol_losses, training_timesteps
+from .loss import input_rows, protocol_losses, share_rows, training_timesteps
+from .networks import trained_module
 from .order import Draw, Process, noise, uniform
 from .preview import BATCHES as PREVIEW_BATCHES
 from .preview import fit_preview
@@ -45,7 +47,7 @@ def _train(run: RunConfig, resume: bool, accelerator: Accelerator) -> Path:
     model = build_model(run, resolution=_usual_edge(run, sizes)).to(device)
     _check_sizes(model, sizes)
     _prepare_unet(model, run, device)
-    loop = TrainingLoop(run, model.unet, sources, accelerator, resume)
+    loop = TrainingLoop(run, trained_module(model, run.protocol), sources, accelerator, resume)
     scheduler = make_scheduler(run)
     cached = run.data.cache_latents or bool(run.data.latents)
     if cached:
@@ -57,26 +59,32 @@ def _train(run: RunConfig, resume: bool, accelerator: Accelerator) -> Path:
     batches = batches_from(loop.step, batch_items, sources, run, accelerator, shard if run.data.stream else None)
     trained_steps = training_timesteps(run.protocol.training_timesteps, run.scheduler.num_train_timesteps)
 
-    def decode(latents: torch.Tensor) -> torch.Tensor:
-        if run.optim.channels_last:
-            latents = latents.contiguous(memory_format=torch.channels_last)
-        with accelerator.autocast():
-            return model.decode(latents)
+    def decoder(module: Callable[..., Any]) -> Callable[[torch.Tensor], torch.Tensor]:
+        called = model.decode if run.protocol.train == "unet" else module
+
+        def decode(latents: torch.Tensor) -> torch.Tensor:
+            if run.optim.channels_last:
+                latents = latents.contiguous(memory_format=torch.channels_last)
+            with accelerator.autocast():
+                return torch.cat([called(part) for part in pieces(latents)])
+
+        return decode
 
     preview = None
     if run.protocol.decoded and run.protocol.preview:
         shown = global_batches(PREVIEW_BATCHES, items.as_rendered(), sources, run, process.world)
         preview = fit_preview(model, shown, run.optim.seed)
 
-    def pixels_of(batch: dict[str, torch.Tensor]) -> DecodedTruth:
-        truth = DecodedTruth(run.model.task, decode, batch["truth"].to(device), batch["weight"].to(device))
+    def pixels_of(batch: dict[str, torch.Tensor], decode: Callable[[torch.Tensor], torch.Tensor]) -> DecodedTruth:
+        horizon = batch["horizon"].float().to(device) if run.protocol.relative else None
+        truth = DecodedTruth(run.model.task, decode, batch["truth"].to(device), batch["weight"].to(device), horizon)
         return truth if preview is None else truth.averaged(model.latent_factor, preview)
 
-    def losses(number: int, unet: Callable[..., Any]) -> dict[str, torch.Tensor]:
-        batch = next(batches)
+    def losses(number: int, module: Callable[..., Any]) -> dict[str, torch.Tensor]:
+        batch, decode = next(batches), decoder(module)
         numbers = batch["number"].tolist()
         if not cached:
-            batch = {**encode_batch(model, batch, accelerator), **truth_of(batch)}
+            batch = {**encode_batch(model, batch, accelerator), **truth_of(batch), "picture": batch["image"]}
         image, target, mask = (batch[name].to(device) for name in ("image", "annotation", "mask"))
         draws = None
         if model.variant == "g":
@@ -91,9 +99,10 @@ def _train(run: RunConfig, resume: bool, accelerator: Accelerator) -> Path:
         ) -> torch.Tensor:
             if run.optim.channels_last:
                 latents = latents.contiguous(memory_format=torch.channels_last)
-            output: torch.Tensor = unet(
-                latents, timesteps, encoder_hidden_states=prompt, class_labels=labels, return_dict=False
-            )[0]
+            with torch.set_grad_enabled(run.protocol.train != "decoder"):
+                output: torch.Tensor = module(
+                    latents, timesteps, encoder_hidden_states=prompt, class_labels=labels, return_dict=False
+                )[0]
             return output
 
         result = protocol_losses(
@@ -106,10 +115,15 @@ def _train(run: RunConfig, resume: bool, accelerator: Accelerator) -> Path:
             trained_steps[picked].to(device),
             scheduler,
             run.protocol,
-            pixels_of(batch) if run.protocol.decoded else None,
+            pixels_of(batch, decode) if run.protocol.decoded else None,
             process,
         )
         values = {"loss": result.total, "annotation_loss": result.annotation}
+        if run.protocol.train != "unet" and run.protocol.detail_preserver:
+            kept, weight = share_rows(run.protocol.reconstruction_share, len(image), process)
+            pictures = torch.cat([batch[name][:kept] for name in ("picture", "truth")]).to(device)
+            through = weight * autoencoder_error(decode, torch.cat([image[:kept], target[:kept]]), pictures)
+            values |= {"loss": result.total + through, "autoencoder_loss": through}
         if result.reconstruction is not None:
             values["reconstruction_loss"] = result.reconstruction
         if result.decoded is not None:
