@@ -123,7 +123,7 @@ def evaluate(
         measures = dict(depth_measures(depth.depth(photo, seed=index, mirror=mirror), sample, mask))
         true_normals = sample.normals.permute(1, 2, 0).numpy()
         if samples and index % every == 0:
-            measures |= dict(reconstruction(depth_model, sample))
+            measures |= dict(reconstruction(depth_model, normal_model, sample))
             if depth_model.variant == "g":
                 found = depth.uncertainty(photo, samples=samples, seed=index, mirror=mirror)
                 pixels.append(uncertainty_of_pixels(found, sample, mask))
@@ -232,14 +232,14 @@ def depth_edges(depth: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def reconstruction(model: LotusModel, sample: Sample) -> Iterator[tuple[str, float]]:
-    """PSNR in dB over the range [−1, 1] of what the autoencoder alone gives back."""
+def reconstruction(depth: LotusModel, normals: LotusModel, sample: Sample) -> Iterator[tuple[str, float]]:
+    """PSNR in dB over the range [−1, 1] of what the autoencoders alone give back, each of its own task's annotation."""
     pictures = {
-        "image": sample.image,
-        "depth": annotation(sample, "depth", "disparity"),
-        "normals": annotation(sample, "normal", "disparity"),
+        "image": (depth, sample.image),
+        "depth": (depth, annotation(sample, "depth", "disparity")),
+        "normals": (normals, annotation(sample, "normal", "disparity")),
     }
-    for name, picture in pictures.items():
+    for name, (model, picture) in pictures.items():
         given = model.decode(model.encode(picture[None]))[0]
         difference = given.mean(0) - picture.mean(0) if name == "depth" else given - picture
         yield f"psnr_{name}", float(-10 * torch.log10(difference.square().mean() / 4))
