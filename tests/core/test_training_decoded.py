@@ -59,7 +59,7 @@ def test_depth_counts_after_the_alignment_of_evaluation(seed: int, scale: float,
 
 @given(st.integers(0, 10**6), st.floats(0.2, 3.0), st.floats(0.0, 2.0))
 def test_with_a_horizon_depth_counts_by_the_absrel_of_evaluation(seed: int, scale: float, shift: float) -> None:
-    """Also where one point is put beyond twice its depth: it then counts by the error of its disparity."""
+    """Of errors that put no point beyond twice its depth."""
     disparity = 0.5 + random(1, 1, 6, 7, seed=seed).abs()
     low, spread = float(disparity.min()), float(disparity.max() - disparity.min())
     wanted = ((disparity - low) / spread * 2 - 1).expand(1, 3, 6, 7)

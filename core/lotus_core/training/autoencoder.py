@@ -34,6 +34,10 @@ SCALES = 3
 """Levels of the gradient loss: edges at 1, 2 and 4 pixels."""
 
 
+WITHOUT_EDGES = AutoencoderLossConfig(gradient_weight=0.0)
+"""`reconstruction_loss` by values alone."""
+
+
 class AutoencoderTask(nn.Module):
     """One pass through the autoencoder, as a module so that precision and processes are handled around it."""
 

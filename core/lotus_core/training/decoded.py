@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from .autoencoder import WITHOUT_EDGES, reconstruction_loss
 from .masks import latent_mask, masked_mean
 
 _EPSILON = 1e-6
@@ -88,11 +89,8 @@ class DecodedTruth:
 def autoencoder_error(
     decode: Callable[[torch.Tensor], torch.Tensor], latents: torch.Tensor, pictures: torch.Tensor
 ) -> torch.Tensor:
-    """Mean absolute and squared error of what `decode` makes of pictures' own latents, float32 scalar; 0 of none."""
-    if not len(latents):
-        return latents.new_zeros(())
-    difference = decode(latents).float() - pictures
-    return difference.abs().mean() + difference.square().mean()
+    """`reconstruction_loss` of what `decode` makes of pictures' own latents; 0 of none."""
+    return reconstruction_loss(decode(latents), pictures, WITHOUT_EDGES) if len(latents) else latents.new_zeros(())
 
 
 def align(values: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..model import LotusModel, device_of
+from .autoencoder import WITHOUT_EDGES, reconstruction_loss
 from .order import derive
 
 BATCHES = 24
@@ -44,9 +45,8 @@ def fit_preview(model: LotusModel, batches: Iterable[dict[str, Any]], seed: int)
         if step % len(pairs) == 0:
             order = torch.randperm(len(pairs), generator=generator).tolist()
         latents, pictures = pairs[order[step % len(pairs)]]
-        difference = network(latents) - pictures
         optimizer.zero_grad()
-        (difference.abs().mean() + difference.square().mean()).backward()
+        reconstruction_loss(network(latents), pictures, WITHOUT_EDGES).backward()
         optimizer.step()
         schedule.step()
     return network.requires_grad_(False)
