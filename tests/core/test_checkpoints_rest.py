@@ -19,7 +19,7 @@ from lotus_core.checkpoints.registry import WEIGHTS
 from lotus_core.checkpoints.rest import files_of
 from lotus_core.cli import main
 from lotus_core.errors import LotusError
-from lotus_core.training.base import deepened
+from lotus_core.training.growth import deepened
 from lotus_core.training.noiseless import main as make_noiseless
 
 from .models import tiny_model

@@ -12,7 +12,7 @@ import lotus_core as lotus
 from lotus_core.checkpoints import save_model
 from lotus_core.errors import LotusError
 from lotus_core.training.average import average, main
-from lotus_core.training.base import deepened, is_output, layers_of
+from lotus_core.training.growth import deepened, is_output, layers_of
 
 DEPTH, NORMAL = "lotus-tiny-depth-g", "lotus-tiny-normal-g"
 

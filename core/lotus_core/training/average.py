@@ -22,8 +22,8 @@ from ..checkpoints.load import load_model
 from ..checkpoints.single_file import save_model
 from ..errors import LotusError
 from ..model import LotusModel
-from .base import deepened, is_output, layers_of
 from .derived import origin, run_command
+from .growth import deepened, is_output, layers_of
 
 
 def average(models: Sequence[str], shares: Sequence[float] | None = None) -> LotusModel:

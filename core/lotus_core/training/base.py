@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
 from ..checkpoints.assemble import quiet_diffusers
@@ -21,6 +20,7 @@ from ..errors import LotusError
 from ..model import LotusModel
 from ..model_info import ModelInfo
 from .config import RunConfig
+from .growth import deepened, with_decoder_blocks
 from .order import derive
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def build_model(run: RunConfig, resolution: int) -> LotusModel:
             unet = deepened(unet, run.model.transformer_layers)
         if run.model.autoencoder:
             vae = load_autoencoder(run.model.autoencoder)
+    if run.model.decoder_blocks:
+        vae = with_decoder_blocks(vae, run.model.decoder_blocks)
     info = ModelInfo(
         name=run.model.name,
         task=run.model.task,
@@ -95,43 +97,6 @@ def narrow_input(unet: UNet2DConditionModel) -> None:
             new.bias.copy_(old.bias)
     unet.conv_in = new
     unet.register_to_config(in_channels=channels)
-
-
-def deepened(unet: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
-    """A U-Net whose attention modules have `layers` transformer layers each, and which computes what `unet` does.
-
-    Added layers come last in their module. Each adds to its input what its output projections make of it, and these
-    start from zero, so that training sets out from what the base has learnt (Net2Net, Chen et al. 2016, arXiv
-    1511.05641, keeps the function likewise). The rest of them is random.
-
-    Raises LotusError where the U-Net has no attention, or more layers than that.
-    """
-    # As arguments: from_config takes the class's own default for keys that the file of a base did not have.
-    deep: UNet2DConditionModel = type(unet).from_config(
-        unet.config, transformer_layers_per_block=layers, reverse_transformer_layers_per_block=None
-    )
-    present, wanted = unet.state_dict(), deep.state_dict()
-    if present.keys() - wanted.keys() or layers_of(deep) != layers:
-        raise LotusError(
-            f"[model] transformer_layers = {layers} only adds layers: the base's U-Net has more in its attention"
-            " modules, or has none of these."
-        )
-    deep.load_state_dict(present, strict=False)
-    for name, parameter in deep.named_parameters():
-        if name not in present and is_output(name):
-            nn.init.zeros_(parameter)
-    return deep
-
-
-def layers_of(unet: UNet2DConditionModel) -> int | None:
-    """How many transformer layers each attention module has; None where there are none, or they differ."""
-    depths = {len(m.transformer_blocks) for m in unet.modules() if isinstance(m, Transformer2DModel)}
-    return depths.pop() if len(depths) == 1 else None
-
-
-def is_output(name: str) -> bool:
-    """Whether a parameter of a transformer layer belongs to a projection whose result is added to the layer's input."""
-    return name.rsplit(".", 1)[0].endswith((".to_out.0", ".ff.net.2"))
 
 
 def load_autoencoder(path: str) -> Autoencoder:

@@ -46,6 +46,11 @@ def check_run(run: RunConfig) -> None:
             "[model] transformer_layers is how many layers each attention module of the base gets: set it to 1 or more,"
             ' or to 0; for base = "scratch" [model.unet] says it.'
         )
+    if model.decoder_blocks < 0 or (model.decoder_blocks and protocol.train == "unet"):
+        raise LotusError(
+            "[model] decoder_blocks is how many residual blocks the decoder gets at the latents' size: set it to 1 or"
+            ' more with [protocol] train = "decoder" or "both", which train them, or to 0.'
+        )
     if model.variant == "d" and (protocol.prediction != "x0" or protocol.training_timesteps != 1):
         raise LotusError(
             'variant = "d" has no noise to predict: it needs prediction = "x0" and training_timesteps = 1.'

@@ -18,8 +18,9 @@ class ModelConfig:
 
     `unet` (keyword arguments of diffusers' UNet2DConditionModel), `prompt_tokens` and `cross_attention_dim` belong to
     base = "scratch". `transformer_layers` belongs to any other: each attention module of its U-Net gets that many
-    layers, and at first the added ones change nothing; 0 adds none. `resolution` 0 records the longest edge of the
-    training pictures.
+    layers, and at first the added ones change nothing; 0 adds none. `decoder_blocks` is the same for the residual
+    blocks at the latents' size in an AutoencoderTiny's decoder. `resolution` 0 records the longest edge of the training
+    pictures.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ModelConfig:
     prompt_tokens: int = 2
     cross_attention_dim: int = 64
     transformer_layers: int = 0
+    decoder_blocks: int = 0
     resolution: int = 0
     unet: dict[str, Any] = field(default_factory=dict)
 
