@@ -50,8 +50,8 @@ def _ladder(results: Results) -> Any:
             means, deviations = mean_of_lists([spreads[place] for place in at])
             label = "with noise (Lotus-G)" if noisy else "without (Lotus-D)"
             panel.errorbar(means, [p + shift for p in at], xerr=deviations, fmt="o", c=colour, capsize=3, label=label)
-        ramp = results.references[domain]["ramp, disparity"]["abs_rel"]
-        panel.axvline(ramp, c=_GREY, ls=":", label="ramp in disparity")
+        ramps = [score["abs_rel"] for name, score in results.references[domain].items() if name.startswith("ramp")]
+        panel.axvline(min(ramps), c=_GREY, ls=":", label="best vertical ramp")
         panel.set(title=f"{domain} scenes", xlabel="AbsRel, mean ± deviation over seeds")
         panel.locator_params(axis="x", nbins=6)
         panel.grid(alpha=0.3)
@@ -102,7 +102,7 @@ def _boundaries(results: Results) -> Any:
     domain = results.boundary_domain
     ceiling = results.references[domain]["autoencoder, depth"]
     percent = [100 * threshold for threshold in ceiling["thresholds"]]
-    figure, panels = _pyplot().subplots(1, 2, figsize=(9, 3.6), dpi=100, sharey=True)
+    figure, panels = _pyplot().subplots(1, 2, figsize=(10, 4.8), dpi=100, sharey=True)
     kinds = (("boundary", "all boundaries"), ("thin", "thin structures"))
     for panel, (name, title) in zip(panels, kinds, strict=True):
         for metric, style in (("recall", "--"), ("f1", "-")):
@@ -112,7 +112,7 @@ def _boundaries(results: Results) -> Any:
                 words = f"{metric}, {label} preserver"
                 panel.errorbar(percent, means, yerr=deviations, ls=style, c=colour, capsize=3, label=words)
             panel.plot(percent, ceiling[f"{name}_{metric}"], ls=style, c=_GREY, label=f"{metric}, autoencoder alone")
-        panel.set(title=f"{title}, {domain} scenes", xlabel="jump in depth, %", ylim=(0, None))
+        panel.set(title=f"{title}, {domain} scenes", xlabel="jump in depth, %", yscale="log", ylim=(1e-3, 1))
         panel.grid(alpha=0.3)
     panels[1].legend(fontsize=7)
     figure.tight_layout()

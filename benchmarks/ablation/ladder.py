@@ -56,14 +56,14 @@ class Rung:
 
 
 LADDER: tuple[tuple[str, Rung], ...] = (
-    ("direct adaptation: ε, T' = 1000, DDIM", Rung("epsilon", 1000)),
+    ("direct adaptation: ε, T' = 1000, 50 steps of DDIM", Rung("epsilon", 1000)),
     ("x0 instead of ε", Rung("x0", 1000)),
     ("+ single step", Rung()),
     ("+ detail preserver", Rung(preserver=True)),
     ("+ mixture of data sets", Rung(preserver=True, mixture=True)),
     ("+ disparity instead of depth", Rung(preserver=True, mixture=True, space="disparity")),
 )
-FOOTNOTE = ("v instead of ε, T' = 1000, DDIM", Rung("v", 1000))
+FOOTNOTE = ("v instead of ε, T' = 1000, 50 steps of DDIM", Rung("v", 1000))
 
 
 def without_noise() -> list[Rung]:

@@ -21,7 +21,7 @@ from .thin import PRESERVER, with_thin
 
 CAPTIONS = {
     "ladder": "AbsRel of every rung, with and without noise, indoors and outdoors",
-    "maps": "Held-out scenes: picture, true disparity, and the first seed's maps of every rung",
+    "maps": "Five held-out scenes, picked by hand: picture, true disparity, the first seed's maps of every rung but v",
     "path": "Error and variance of the clean latents predicted along the denoising path",
     "timesteps": "AbsRel over the time-steps in training, for several numbers of scenes",
     "boundaries": "Recall and F1 of boundaries over the jump in depth, with and without detail preserver",
@@ -34,7 +34,7 @@ BASELINES = {
 }
 MAPS = "ablation-maps.jpg"  # that `sheet` draws; only `run`'s folder has the weights for it
 
-CLAIMS: tuple[tuple[str, Rung, Rung, str, str], ...] = (
+CLAIMS: tuple[tuple[str, Rung | None, Rung | None, str, str], ...] = (
     ("x0 better than ε", LADDER[1][1], LADDER[0][1], "indoor", "abs_rel"),
     ("x0 better than ε", LADDER[1][1], LADDER[0][1], "outdoor", "abs_rel"),
     ("v better than ε", FOOTNOTE[1], LADDER[0][1], "indoor", "abs_rel"),
@@ -47,6 +47,7 @@ CLAIMS: tuple[tuple[str, Rung, Rung, str, str], ...] = (
     ("… on scenes of thin things, thin structures", LADDER[3][1], LADDER[2][1], "thin", "thin_mean_f1"),
     ("mixture better indoors", LADDER[4][1], LADDER[3][1], "indoor", "abs_rel"),
     ("mixture better outdoors", LADDER[4][1], LADDER[3][1], "outdoor", "abs_rel"),
+    ("… without noise", LADDER[4][1].without_noise(), LADDER[3][1].without_noise(), "outdoor", "abs_rel"),
     ("disparity better indoors", LADDER[5][1], LADDER[4][1], "indoor", "abs_rel"),
     ("disparity better outdoors", LADDER[5][1], LADDER[4][1], "outdoor", "abs_rel"),
     (
@@ -56,6 +57,9 @@ CLAIMS: tuple[tuple[str, Rung, Rung, str, str], ...] = (
         "indoor",
         "abs_rel",
     ),
+    ("one time-step: 400 scenes better than 100", Rung(scenes=400), Rung(scenes=100), "indoor", "abs_rel"),
+    ("one time-step: all better than 400", Rung(), Rung(scenes=400), "indoor", "abs_rel"),
+    ("1000 time-steps: all better than 100", Rung("x0", 1000), Rung("x0", 1000, scenes=100), "indoor", "abs_rel"),
 )
 """What the paper's ladder says, as (words, the better rung, the other, where, metric)."""
 

@@ -22,7 +22,7 @@ from .run import RESULT
 from .scenes import DOMAINS, Scale, scenes_folder
 
 _ROWS = {"indoor": (1, 4, 7), "outdoor": (0, 3)}  # held-out scenes that show something
-_SHORT = ("epsilon, 1000 steps", "x0, 1000 steps", "single step", "+ preserver", "+ mixture", "+ disparity")
+_SHORT = ("ε, T' = 1000", "x0, T' = 1000", "single step", "+ preserver", "+ mixture", "+ disparity")
 
 
 def draw_maps(out: Path, scale: Scale, path: Path) -> bool:

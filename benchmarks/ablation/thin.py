@@ -14,8 +14,9 @@ from lotus_core.data.cache import SceneCache, render_cache
 from lotus_core.data.sample import Sample
 from lotus_core.data.synthetic import SyntheticScenes
 from lotus_core.data.synthetic.dataset import HELD_OUT_SEED
+from lotus_core.training.base import load_autoencoder
 
-from .ladder import AUTOENCODER, LADDER, Rung, config, run_folder
+from .ladder import AUTOENCODER, LADDER, Rung, autoencoder_folder, config, run_folder
 from .measure import evaluate, references
 from .scenes import OVERSIZE, Scale
 
@@ -47,8 +48,14 @@ def measure_thin(out: Path, scale: Scale, textures: str | None = "public") -> di
         trained = load_model(run_folder(out, rung, seed) / f"{rung.name}.safetensors", "cpu", torch.float32)
         scores = evaluate(trained, config(out, rung, seed, scale), scenes)
         runs.append({"rung": asdict(rung), "seed": seed, "scores": scores})
-    found = known.get("references") or references(load_model(AUTOENCODER, "cpu", torch.float32), scenes)
-    return {"references": found, "runs": runs}
+    return {"references": known.get("references") or _references(out, scenes), "runs": runs}
+
+
+def _references(out: Path, scenes: list[Sample]) -> dict[str, Any]:
+    """With the autoencoder that the rungs were trained with, which the embedded checkpoint may no longer have."""
+    model = load_model(AUTOENCODER, "cpu", torch.float32)
+    model.vae = load_autoencoder(str(autoencoder_folder(out)))
+    return references(model, scenes)
 
 
 def thin_scenes(out: Path, scale: Scale, textures: str | None) -> list[Sample]:

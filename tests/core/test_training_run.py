@@ -9,6 +9,8 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from lotus_core.training.sources import open_source
 from lotus_core.training.state import checkpoints, load_checkpoint
 from lotus_core.training.trainer import train_model
 
-from .training_runs import HEIGHT, WIDTH, autoencoder_config, log_lines, losses, run_config
+from .training_runs import HEIGHT, WIDTH, autoencoder_config, log_lines, losses, run_config, table, write_toml
 
 FORK = multiprocessing.get_context("fork")  # a child starts at once: nothing is imported again
 
@@ -220,13 +222,12 @@ def test_cached_latents_give_the_loss_of_encoding_on_the_fly(
 @pytest.mark.parametrize(
     ("protocol", "terms"),
     [
-        ({}, []),
         # 1 and 3 of 4 pictures: 1 + 0, 2 + 1
         ({"reconstruction_share": 0.25, "spread": 0.5, "spread_share": 0.75}, ["spread_loss"]),
         ({"decoded": 1.0, "preview": True}, ["decoded_loss"]),
         ({"decoded": 1.0, "train": "both", "reconstruction_share": 0.25}, ["decoded_loss", "autoencoder_loss"]),
     ],
-    ids=["eq. 6", "shares", "preview", "both networks"],
+    ids=["shares", "preview", "both networks"],
 )
 def test_two_processes_are_one_run_of_twice_the_batch(
     ingredients: Path, tmp_path: Path, protocol: dict[str, Any], terms: list[str]
@@ -250,6 +251,19 @@ def test_two_processes_are_one_run_of_twice_the_batch(
     for term in ("reconstruction_loss", *terms):
         two, one = ([line[term] for line in log_lines(tmp_path / name)] for name in ("two", "one"))
         assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_accelerate_launch_starts_two_processes_that_are_one_run_of_twice_the_batch(
+    ingredients: Path, tmp_path: Path
+) -> None:
+    train_model(run_config(ingredients, tmp_path / "one", optim={"batch_size": 4}))
+    write_toml(table(ingredients, tmp_path / "two", optim={"batch_size": 2}), tmp_path / "two.toml")
+    config = Path(__file__).parents[2] / "configs" / "accelerate" / "cpu.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    launch += ["-m", "lotus_core", "train", str(tmp_path / "two.toml")]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 
 def train_as(run: RunConfig, rank: int, port: int) -> None:
