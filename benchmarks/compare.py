@@ -166,6 +166,7 @@ def _plot(found: dict[tuple[int, str], dict[str, Any]], words: str, path: Path) 
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5), dpi=100)
+    axes.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)
     methods = list(dict.fromkeys(method for _, method in found))
     last = _sizes(found)[-1]
     for method in sorted(methods, key=lambda method: -found.get((last, method), {"seconds": 0})["seconds"]):

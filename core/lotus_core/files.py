@@ -38,6 +38,42 @@ def same_file(one: Path, other: Path) -> bool:
         return False
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing. Raises LotusError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise LotusError(
+            f"Cannot make the folder {folder}: a file has that name; move it, or write elsewhere."
+        ) from error
+    except OSError as error:
+        raise LotusError(
+            f"Cannot make the folder {folder}: {error.strerror or error}; choose another place."
+        ) from error
+
+
+@contextmanager
+def exclusive(folder: str | os.PathLike[str], busy: str) -> Iterator[None]:
+    """Inside, no other process that asks for it has `folder`, which is made where it is missing.
+
+    Raises LotusError `busy` where another has it, or the folder cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    make_folder(Path(folder))
+    lock = FileLock(Path(folder) / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LotusError(busy) from None
+    except OSError as error:
+        raise LotusError(f"Cannot write into {folder}: {error.strerror or error}; choose another place.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix) that takes its place on success and is deleted on any error.

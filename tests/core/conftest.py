@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import lotus_core
+
+if TYPE_CHECKING:
+    from lotus_core.evaluation.depth_benchmarks import DepthBenchmark
 
 # One thread, set before torch is imported: a child forked from a process that has OpenMP threads hangs at its first
 # convolution, and several tests fork.
@@ -63,3 +67,15 @@ def ingredients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ingredients")
     write_ingredients(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def scannet(tmp_path_factory: pytest.TempPathFactory) -> DepthBenchmark:
+    """ScanNet's benchmark in three small samples; nobody writes there."""
+    from lotus_core.evaluation.depth_benchmarks import DepthBenchmark
+
+    from .benchmark_files import write_scannet
+
+    root = tmp_path_factory.mktemp("scannet")
+    write_scannet(root)
+    return DepthBenchmark("scannet", root)

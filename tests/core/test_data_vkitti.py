@@ -113,7 +113,7 @@ def test_variations_cameras_and_missing_files(street: Path, tmp_path: Path) -> N
     assert (len(dataset), dataset.report.missing) == (2, (rgb,))
     with pytest.raises(LotusError, match="1 left out because files are missing"):
         load(tmp_path, strict=True)
-    with pytest.raises(LotusError, match="Camera_1 and 1 more"):
+    with pytest.raises(LotusError, match="fog/frames/depth/Camera_1; download"):
         load(street, variations=["clone", "fog"], cameras=[0, 1], strict=True)
 
 

@@ -118,3 +118,12 @@ def test_bad_input_is_named() -> None:
         aligned_depth(ones, "disparity", 0 * ones, mask, 1, 2)
     with pytest.raises(LotusError, match='not "z"'):
         aligned_depth(ones, "z", ones, mask, 1, 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("space", ["depth", "disparity"])
+def test_truth_only_in_columns_that_are_thinned_out_is_fitted_all_the_same(space: str) -> None:
+    truth, mask = np.random.default_rng(0).uniform(1, 10, (6, 40)), np.zeros((6, 40), bool)
+    mask[:, 3::4] = True  # of 40 columns down to 10, the first of each four are taken
+    distorted = 0.05 * (truth if space == "depth" else 1 / truth) + 0.01
+    depth = aligned_depth(distorted, space, truth, mask, 0.1, 20.0, max_resolution=10)  # type: ignore[arg-type]
+    assert depth_metrics(depth, truth, mask)["abs_rel"] < 1e-9

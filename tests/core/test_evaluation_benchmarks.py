@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import pickle
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lotus_core.errors import LotusError
 from lotus_core.evaluation.depth_benchmarks import DepthBenchmark
 from lotus_core.evaluation.normal_benchmarks import NormalBenchmark
 
-from .benchmark_files import room, write_dsine, write_nyu, write_png16, write_rgb
+from .benchmark_files import room, write_dsine, write_nyu, write_png16, write_rgb, write_scannet
 
 
 def test_nyu_reads_millimetres_and_scores_the_eigen_area(tmp_path: Path) -> None:
@@ -197,3 +199,21 @@ def test_wrong_sizes_lists_and_names_are_named(tmp_path: Path) -> None:
         NormalBenchmark("nyu", tmp_path, tmp_path / "one.txt")
     with pytest.raises(LotusError, match="no depth benchmark sintel"):
         DepthBenchmark("sintel", tmp_path)
+
+
+def test_files_that_hold_something_else_are_named(tmp_path: Path) -> None:
+    write_scannet(tmp_path, count=1)
+    depth, picture = tmp_path / "scene/depth/000000.png", tmp_path / "scene/color/000000.jpg"
+    kept = depth.read_bytes()
+    Image.fromarray(np.full((48, 64), 70_000, np.int32)).save(depth, "TIFF")
+    with pytest.raises(LotusError, match=r"depth/000000\.png is no 16-bit depth map: its values go from 70000"):
+        DepthBenchmark("scannet", tmp_path)[0]
+    huge = bytearray(kept)
+    huge[16:24] = (30_000).to_bytes(4, "big") * 2
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
+    for path, words in ((depth, "Cannot read the depth map"), (picture, "Cannot read the picture")):
+        path.write_bytes(huge)
+        with pytest.raises(LotusError, match=words):
+            DepthBenchmark("scannet", tmp_path)[0]
+    with pytest.raises(LotusError, match="is a folder: name the file by --split"):
+        DepthBenchmark("scannet", tmp_path, tmp_path)

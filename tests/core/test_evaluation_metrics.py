@@ -21,6 +21,7 @@ from lotus_core.evaluation.metrics import (
     spearman,
     summarise_angles,
 )
+from lotus_core.evaluation.pooling import ANGLE_STEP, POOLED, binned, pooled_median
 
 
 def maps(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -161,3 +162,21 @@ def test_bad_input_is_named() -> None:
         spearman(np.ones(3), np.ones(4))
     with pytest.raises(LotusError, match="not finite"):
         spearman(np.array([1, np.nan]), np.ones(2))
+
+
+@given(seed=st.integers(0, 10**6), pictures=st.integers(1, 4), values=st.sampled_from([1, 2, 5, 1000]))
+@settings(max_examples=60, deadline=None)
+def test_the_pooled_median_is_that_of_all_angles(seed: int, pictures: int, values: int) -> None:
+    """Exactly where angles are alike or far apart, and within a share of a bin where thousands crowd."""
+    rng = np.random.default_rng(seed)
+    every = [rng.choice(rng.uniform(0, 180, values), rng.integers(1, 40)) for _ in range(pictures)]
+    arrays = [binned(angles) for angles in every]
+    pooled = {name: how.reduce([each[name] for each in arrays]) for name, how in POOLED.items()}
+    true = np.median(np.concatenate(every))
+    assert pooled_median(pooled) == pytest.approx(true, abs=1e-6 if values < 1000 else ANGLE_STEP)
+
+
+def test_the_pooled_median_of_crowded_angles_is_close() -> None:
+    angles = np.abs(np.random.default_rng(0).normal(0, 20, 300_000)).clip(0, 180)
+    assert pooled_median(binned(angles)) == pytest.approx(np.median(angles), abs=2e-4)
+    assert pooled_median(binned(np.array([0.0, 180.0]))) == pytest.approx(90, abs=1e-6)

@@ -28,15 +28,19 @@ class FrameReport:
     def __str__(self) -> str:
         sentence = f"{self.name}: {self.usable} frame{'' if self.usable == 1 else 's'}"
         if self.left_out:
-            named = ", ".join(str(path) for path in self.missing[:3])
-            more = f" and {len(self.missing) - 3} more" if len(self.missing) > 3 else ""
-            sentence += f", {self.left_out} left out because files are missing: {named}{more}"
+            sentence += f", {self.left_out} left out because files are missing: {listed(self.missing)}"
         return sentence
 
     def warn(self) -> None:
         """Log it where frames are left out."""
         if self.left_out:
             log.warning("%s.", self)
+
+
+def listed(things: Sequence[object], most: int = 20) -> str:
+    """The first `most` with commas between, and how many more there are."""
+    more = f" and {len(things) - most} more" if len(things) > most else ""
+    return ", ".join(str(thing) for thing in things[:most]) + more
 
 
 def keep_complete(
@@ -84,7 +88,7 @@ def read_rgb(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LotusError(f"Cannot read the picture {path}: {_reason(error)}.") from error
 
 
@@ -93,10 +97,12 @@ def read_uint16(path: Path) -> NDArray[np.uint16]:
     try:
         with Image.open(path) as image:
             values = np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LotusError(f"Cannot read the depth map {path}: {_reason(error)}.") from error
     if values.ndim != 2 or values.dtype not in (np.uint16, np.int32):
         raise LotusError(f"{path} is no 16-bit depth map: it holds {values.dtype} values of shape {values.shape}.")
+    if values.size and not 0 <= values.min() <= values.max() <= 65535:
+        raise LotusError(f"{path} is no 16-bit depth map: its values go from {values.min()} to {values.max()}.")
     return values.astype(np.uint16)
 
 

@@ -48,7 +48,8 @@ def aligned_depth(
     mask:       bool H×W.
     near, far:  the data set's depth range, metres; `far` may be inf.
     max_resolution: fit on fewer columns, taken as nearest neighbours by what would bring the longest edge down to this
-        (1024 for ETH3D); on all rows, because the authors' code thins columns only.
+        (1024 for ETH3D); on all rows, because the authors' code thins columns only. On all columns where none of these
+        has anything to fit.
 
     In disparity, pixels predicted 0 or below do not take part in the fit, unless there is nothing else: they are the
     clipped far end of the range, and the protocol leaves them out.
@@ -80,12 +81,13 @@ def align_in_space(
     if np.any(true_depth[mask] <= 0):
         raise LotusError("The true depth is 0 or negative inside the mask: leave unknown pixels out of the mask.")
     truth = np.where(mask, true_depth, 0).astype(np.float64)
-    fit = mask
+    fits = [mask]
     if space == "disparity":
         truth = np.divide(1.0, truth, out=np.zeros(truth.shape), where=mask)
-        positive = mask & (pred_map > 0)
-        fit = positive if positive.any() else mask
-    columns = _fit_columns(pred_map.shape, max_resolution)
+        fits = [mask & (pred_map > 0), mask]
+    thinned = _fit_columns(pred_map.shape, max_resolution)
+    choices = [(columns, fit) for fit in fits for columns in (thinned, slice(None))]
+    columns, fit = next((columns, fit) for columns, fit in choices if fit[:, columns].any())
     scale, shift = align_affine(pred_map[:, columns], truth[:, columns], fit[:, columns])
     return pred_map.astype(np.float64) * scale + shift, truth
 

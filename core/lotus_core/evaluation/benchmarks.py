@@ -44,6 +44,8 @@ def read_entries(root: Path, split: Path | None, list_name: str, columns: int) -
         hint = f"unpack it: mkdir {folder} && tar xf {root} -C {folder}" if root.is_file() else "check --data"
         raise LotusError(f"There is no folder {root}: {hint}.")
     path = split or root / list_name
+    if path.is_dir():
+        raise LotusError(f"The split list {path} is a folder: name the file by --split.")
     if not path.is_file():
         raise LotusError(f"The split list {path} is missing: put it there, or name another by --split.")
     entries = [line.split() for line in read_lines(path)]

@@ -157,10 +157,12 @@ def _read_npy(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 def _read_raw_float(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """ETH3D: float32, row by row, no header; infinity where nothing was measured."""
-    values = np.fromfile(path, dtype="<f4")
-    if values.size != shape[0] * shape[1]:
-        raise LotusError(f"{path} holds {values.size} depths, but its picture has {shape[1]}×{shape[0]} pixels.")
-    values = values.reshape(shape)
+    stored = path.read_bytes()
+    if len(stored) != 4 * shape[0] * shape[1]:
+        raise LotusError(
+            f"{path} holds {len(stored) / 4:g} depths of 4 bytes, but its picture has {shape[1]}×{shape[0]} pixels."
+        )
+    values = np.frombuffer(stored, dtype="<f4").reshape(shape)
     return np.where(np.isfinite(values), values, 0).astype(np.float32)
 
 

@@ -1,7 +1,7 @@
 """What a run has scored so far, on disk, so that a killed run goes on where it was.
 
 run.json          the settings; a folder takes one run only
-per_sample.csv    a line per sample, appended when the sample is done
+per_sample.csv    a line per sample, appended when the sample is done, with a checksum of its other cells
 arrays/*.npz      per sample, what the whole benchmark's figures need beyond the table
 """
 
@@ -12,7 +12,7 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LotusError
-from ..files import atomic_path, claim
-from .metrics import DEPTH_METRICS
+from ..files import atomic_path, claim, make_folder
 from .scoring import Score
 
 
@@ -31,25 +30,26 @@ class Journal:
 
     settings: everything that decides the figures; a folder with other settings is refused.
     metrics:  the names every score brings besides `pixels`; the table's columns.
+    arrays:   name → length of the arrays that every score brings.
 
     Attributes:
         rows:         name of a sample → its figures, `pixels` and `seconds`.
+        figures:      the names of these.
         fingerprints: name → that of the prediction that was scored, "" for those of a model.
 
     Raises:
         LotusError: the folder belongs to another run, or cannot be written.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], metrics: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], metrics: Sequence[str], arrays: Mapping[str, int]
+    ) -> None:
         self.folder = folder
-        self.columns = ("name", *metrics, "pixels", "seconds", "fingerprint")
-        self._figures = self.columns[1:-1]
-        self._needs_arrays = not set(metrics) <= set(DEPTH_METRICS)
+        self.columns = ("name", *metrics, "pixels", "seconds", "fingerprint", "checksum")
+        self.figures = self.columns[1:-2]
+        self._arrays = dict(arrays)
         self._table = folder / "per_sample.csv"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LotusError(f"Cannot write into {folder}: {error.strerror}; choose another folder with -o.") from error
+        make_folder(folder)
         way_out = "choose another folder with -o"
         if self._table.is_file() and not (folder / "run.json").is_file():
             raise LotusError(
@@ -68,7 +68,7 @@ class Journal:
             with atomic_path(path) as temporary:
                 np.savez_compressed(temporary, **score.arrays)
         row = {**score.metrics, "seconds": seconds}
-        self.rows[name] = {column: float(row[column]) for column in self._figures}
+        self.rows[name] = {column: float(row[column]) for column in self.figures}
         self.fingerprints[name] = fingerprint
         with open(self._table, "a", newline="", encoding="utf-8") as file:
             file.write(self._row(name))
@@ -76,18 +76,19 @@ class Journal:
             os.fsync(file.fileno())
 
     def keep(self, names: Iterable[str]) -> None:
-        """Forget all samples but these."""
-        for name in self.rows.keys() - set(names):
-            del self.rows[name]
+        """Forget all samples but these, and put them in this order."""
+        self.rows = {name: self.rows[name] for name in names if name in self.rows}
         with atomic_path(self._table) as temporary:
             temporary.write_text(self._line(self.columns) + "".join(map(self._row, self.rows)), encoding="utf-8")
 
-    def summed(self, key: str) -> NDArray[np.float64]:
-        """The sum over all recorded samples of one of their arrays."""
-        total: NDArray[np.float64] = np.zeros(1)
+    def pooled(self, key: str, how: np.ufunc) -> NDArray:
+        """One of the arrays of all recorded samples, made one by a binary operation such as np.add."""
+        total = None
         for name in self.rows:
             with np.load(self._arrays_path(name)) as arrays:
-                total = total + arrays[key]
+                own = arrays[key].astype(np.float64) if how is np.add else arrays[key]
+            total = own if total is None else how(total, own)
+        assert total is not None, "no sample is recorded"
         return total
 
     def _arrays_path(self, name: str) -> Path:
@@ -97,7 +98,7 @@ class Journal:
         """Take up the recorded samples; those whose line or arrays are cut off or damaged are to be scored again."""
         stored = self._table.read_bytes() if self._table.is_file() else b""
         whole = stored[: stored.rfind(b"\n") + 1]
-        lines = list(csv.reader(io.StringIO(whole.decode("utf-8-sig", errors="replace"))))
+        lines = [self._cells(line) for line in whole.decode("utf-8-sig", errors="replace").splitlines()]
         if whole != stored or not lines:
             with atomic_path(self._table) as temporary:
                 temporary.write_bytes(whole or self._line(self.columns).encode())
@@ -107,27 +108,40 @@ class Journal:
             )
         for line in lines[1:]:
             with suppress(ValueError):  # too few cells, or no number in one
-                name, *figures, fingerprint = line
-                row = dict(zip(self._figures, map(float, figures), strict=True))
-                if self._has_arrays(name):
+                name, *figures, fingerprint, checksum = line
+                row = dict(zip(self.figures, map(float, figures), strict=True))
+                if checksum == _checksum(line[:-1]) and self._has_arrays(name):
                     self.rows[name], self.fingerprints[name] = row, fingerprint
 
     def _has_arrays(self, name: str) -> bool:
-        """Whether those that belong to a line can be read; depth without uncertainty has none."""
-        if not self._needs_arrays:
+        """Whether those that belong to a line can be read."""
+        if not self._arrays:
             return True
         try:
             with np.load(self._arrays_path(name)) as arrays:
-                return all(arrays[key].ndim == 1 for key in arrays.files) and bool(arrays.files)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+                return all(arrays[key].shape == (length,) for key, length in self._arrays.items())
+        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
             return False
 
     def _row(self, name: str) -> str:
-        figures = (repr(self.rows[name][column]) for column in self._figures)
-        return self._line([name, *figures, self.fingerprints[name]])
+        figures = (repr(self.rows[name][column]) for column in self.figures)
+        cells = [name, *figures, self.fingerprints[name]]
+        return self._line([*cells, _checksum(cells)])
+
+    @staticmethod
+    def _cells(line: str) -> list[str]:
+        """Of one line, so that a damaged one takes no other with it; none where it cannot be read."""
+        try:
+            return next(csv.reader([line]), [])
+        except csv.Error:
+            return []
 
     @staticmethod
     def _line(cells: Sequence[str]) -> str:
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerow(cells)
         return buffer.getvalue()
+
+
+def _checksum(cells: Sequence[str]) -> str:
+    return f"{zlib.crc32(','.join(cells).encode()):08x}"

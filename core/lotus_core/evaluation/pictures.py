@@ -100,7 +100,7 @@ def save_curves(curves: Mapping[str, Sparsification], path: Path) -> None:
 
 def _save_row(panels: Sequence[tuple[str, NDArray[np.uint8]]], path: Path) -> None:
     height, width = panels[0][1].shape[:2]
-    each = round(width * _HEIGHT / height)
+    each = max(1, round(width * _HEIGHT / height))
     row = Image.new("RGB", (len(panels) * (each + _GAP) + _GAP, _HEIGHT + _CAPTION + 2 * _GAP), _BACKGROUND)
     draw, font = ImageDraw.Draw(row), ImageFont.load_default(13)
     for number, (caption, panel) in enumerate(panels):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
+from ..data.reading import listed
 from ..errors import LotusError
 from ..maps import Depth, Normals
 from ..maps.depth import Space
 from ..maps.normals import Convention
-from ..maps.storage import words_path
+from ..maps.storage import mask_from_words, mask_to_words, read_map, words_path
 from .benchmarks import BenchmarkSample
 
 if TYPE_CHECKING:
@@ -32,6 +35,10 @@ class Prediction:
 
 class PredictionSource(Protocol):
     """Gives the prediction for a sample of a benchmark."""
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise LotusError where the prediction for any of these samples is known to be missing."""
+        return
 
     def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
         """index: the sample's number in the benchmark, which also numbers its noise."""
@@ -69,8 +76,10 @@ class SavedPredictions(PredictionSource):
 
     space, convention: for files that do not say it.
 
+    Of depth, values that are not finite count as unknown.
+
     Raises (on reading):
-        LotusError: a file is missing, or cannot be read as such a map.
+        LotusError: a file is missing, there are two for one sample, or it cannot be read as such a map.
     """
 
     def __init__(
@@ -84,12 +93,21 @@ class SavedPredictions(PredictionSource):
             raise LotusError(f"There is no folder of predictions {folder}: check --predictions.")
         self._folder, self._task, self._space, self._convention = folder, task, space, convention
 
+    def check(self, names: Sequence[str]) -> None:
+        """Raise LotusError that names the samples without a file."""
+        missing = [name for name in names if not self._files(name)]
+        if missing:
+            raise LotusError(
+                f"There is no prediction {self._folder / listed(missing)} ({', '.join(_SUFFIXES)}): predict"
+                f" {'it' if len(missing) == 1 else 'them'}, or check --predictions."
+            )
+
     def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
         """The stored map of the picture."""
         path = self._file(sample.name)
         try:
             if self._task == "depth":
-                return Prediction(Depth.load(path, self._space))
+                return Prediction(self._depth(path))
             return Prediction(Normals.load(path, self._convention))
         except LotusError as error:
             if str(path) in str(error):
@@ -105,12 +123,23 @@ class SavedPredictions(PredictionSource):
                 digest.update(file.read_bytes())
         return digest.hexdigest()[:32]
 
+    def _depth(self, path: Path) -> Depth:
+        stored = read_map(path)
+        values = stored.values[..., 0] if stored.values.ndim == 3 and stored.values.shape[2] == 1 else stored.values
+        words, finite = stored.words, np.isfinite(values)
+        if values.ndim == 2 and not finite.all():
+            known = mask_from_words(words, values.shape, path)
+            words = words | mask_to_words(finite if known is None else finite & known)
+            values = np.where(finite, values, 0)
+        return Depth.from_stored(replace(stored, values=values, words=words), path, self._space)
+
+    def _files(self, name: str) -> list[Path]:
+        paths = (self._folder / f"{name}{suffix}" for suffix in _SUFFIXES)
+        return [path for path in paths if path.is_file()]
+
     def _file(self, name: str) -> Path:
-        for suffix in _SUFFIXES:
-            path = self._folder / f"{name}{suffix}"
-            if path.is_file():
-                return path
-        raise LotusError(
-            f"There is no prediction {self._folder / name} ({', '.join(_SUFFIXES)}): predict it, or check "
-            "--predictions."
-        )
+        self.check([name])
+        path, *others = self._files(name)
+        if others:
+            raise LotusError(f"There are two predictions for {name}, {path} and {others[0]}: remove one of them.")
+        return path

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import Cancelled, LotusError
+from ..files import exclusive, make_folder
 from ..maps import Depth, Normals
 from ..progress import Cancel, Progress
 from .benchmarks import BenchmarkSample, frames_fingerprint
@@ -17,13 +19,14 @@ from .journal import Journal
 from .metrics import Sparsification
 from .normal_benchmarks import NormalBenchmark
 from .pictures import save_curves, save_depth_panels, save_normal_panels
+from .pooling import POOLED, pool_angles
 from .predictions import Prediction, PredictionSource
 from .scoring import (
     UNCERTAINTY_METRICS,
     Score,
+    array_sizes,
     mean_over_samples,
     metric_names,
-    pool_angles,
     score_depth,
     score_normals,
 )
@@ -45,6 +48,7 @@ def evaluate(
     """Score every sample of a benchmark; what `folder` has from an earlier call is not done again.
 
     Scored again are samples whose saved prediction has changed since. The benchmark's own files are taken to be fixed.
+    Samples whose truth has no pixel to score are left out, and the notes name them.
 
     settings:    what decides the figures, for the record and to refuse a folder of another run; `limit` and which
                  frames the benchmark has are added.
@@ -56,42 +60,70 @@ def evaluate(
     worst sample; and sparsification.png.
 
     Raises:
-        LotusError: a sample or prediction cannot be read or scored (named), the folder belongs to another run.
+        LotusError: a sample or prediction cannot be read or scored (named), no sample can be, the folder belongs to
+            another run or is in use by one.
         Cancelled: what is done so far is kept.
     """
     task = "depth" if isinstance(benchmark, DepthBenchmark) else "normal"
-    names = metric_names(task, uncertainty)
-    frames = frames_fingerprint(benchmark.root, benchmark.frames)
-    journal = Journal(folder, {**settings, "limit": limit, "split_list_fingerprint": frames}, names)
-    count = min(len(benchmark), limit or len(benchmark))
-    journal.keep(name for name, scored in journal.fingerprints.items() if scored == source.fingerprint(name))
-    for index in range(count):
-        name = benchmark.name_of(index)
-        path = folder / "predictions" / f"{name}.npy"
-        if name in journal.rows and (not save_predictions or path.is_file()):
+    columns = metric_names(task, uncertainty)
+    recorded = {**settings, "limit": limit, "split_list_fingerprint": _frames(benchmark)}
+    names = [benchmark.name_of(index) for index in range(min(len(benchmark), limit or len(benchmark)))]
+    source.check(names)
+    with exclusive(folder, f"Another lotus eval writes into {folder}: wait for it, or choose another folder with -o."):
+        journal = Journal(folder, recorded, columns, array_sizes(task, uncertainty))
+        journal.keep(name for name in names if journal.fingerprints.get(name) == source.fingerprint(name))
+        maps = folder / "predictions" if save_predictions else None
+        empty = _score_all(benchmark, source, names, journal, maps, progress, cancel)
+        if not journal.rows:
+            raise LotusError(f"No sample of {benchmark.title} has a pixel to score: check the ground truth.")
+        journal.keep(names)  # in the list's order, whatever was scored again
+        metrics = _summarise(journal, task, columns)
+        result = summarised(benchmark, metrics, len(journal.rows), settings, empty, _undefined(journal))
+        write_summary(folder, result, settings, benchmark)
+        _write_pictures(benchmark, source, journal, folder)
+        if uncertainty:
+            save_curves(_mean_curves(journal), folder / "sparsification.png")
+    if progress is not None:
+        progress(1.0, "Done")
+    return result
+
+
+def _frames(benchmark: DepthBenchmark | NormalBenchmark) -> str:
+    return frames_fingerprint(benchmark.root, benchmark.frames)
+
+
+def _score_all(
+    benchmark: DepthBenchmark | NormalBenchmark,
+    source: PredictionSource,
+    names: Sequence[str],
+    journal: Journal,
+    maps: Path | None,
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> list[str]:
+    """Add to the journal, and to the folder `maps`, what they lack; the names of samples with no pixel to score."""
+    empty = []
+    for index, name in enumerate(names):
+        path = maps and maps / f"{name}.npy"
+        if name in journal.rows and (path is None or path.is_file()):
             continue
         if cancel is not None and cancel():
             raise Cancelled
         if progress is not None:
-            progress(index / count, name)
+            progress(index / len(names), name)
         sample, fingerprint = benchmark[index], source.fingerprint(name)
+        if not sample.mask.any():
+            empty.append(name)
+            continue
         start = time.perf_counter()
         prediction = source.predict(sample, index)
         seconds = time.perf_counter() - start
-        if save_predictions:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if path is not None:
+            make_folder(path.parent)
             prediction.map.save(path)
         if name not in journal.rows:
             journal.add(name, _score(benchmark, prediction, sample), seconds, fingerprint)
-    metrics = _summarise(journal, task, names)
-    result = summarised(benchmark, metrics, len(journal.rows), settings)
-    write_summary(folder, result, settings, benchmark)
-    _write_pictures(benchmark, source, journal, folder)
-    if uncertainty:
-        save_curves(_mean_curves(journal), folder / "sparsification.png")
-    if progress is not None:
-        progress(1.0, "Done")
-    return result
+    return empty
 
 
 def _score(benchmark: DepthBenchmark | NormalBenchmark, prediction: Prediction, sample: BenchmarkSample) -> Score:
@@ -109,16 +141,22 @@ def _summarise(journal: Journal, task: str, names: tuple[str, ...]) -> dict[str,
     rows = list(journal.rows.values())
     if task == "depth":
         return mean_over_samples(rows, names)
-    pooled = pool_angles(journal.summed("angles"), rows)
+    pooled = pool_angles({name: journal.pooled(name, how) for name, how in POOLED.items()}, rows)
     return {**pooled, **mean_over_samples(rows, [name for name in names if name in UNCERTAINTY_METRICS])}
+
+
+def _undefined(journal: Journal) -> dict[str, int]:
+    """Figure → for how many samples it is not defined, such as a correlation with what is constant."""
+    counts = {name: sum(np.isnan(row[name]) for row in journal.rows.values()) for name in journal.figures}
+    return {name: int(count) for name, count in counts.items() if count}
 
 
 def _mean_curves(journal: Journal) -> dict[str, Sparsification]:
     count = len(journal.rows)
-    oracle = journal.summed("oracle") / count
+    oracle = journal.pooled("oracle", np.add) / count
     removed = np.arange(oracle.size) / oracle.size
     return {
-        label: Sparsification(removed, journal.summed(key) / count, oracle)
+        label: Sparsification(removed, journal.pooled(key, np.add) / count, oracle)
         for label, key in (("uncertainty", "by_uncertainty"), ("picture gradient", "by_gradient"))
     }
 
@@ -130,7 +168,7 @@ def _write_pictures(
     numbers = {benchmark.name_of(index): index for index in range(len(benchmark))}
     key = journal.columns[1]
     ranked = sorted(journal.rows, key=lambda name: journal.rows[name][key])
-    (folder / "pictures").mkdir(exist_ok=True)
+    make_folder(folder / "pictures")
     for label, name in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
         sample = benchmark[numbers[name]]
         prediction = source.predict(sample, numbers[name])

@@ -17,7 +17,6 @@ from .depth_benchmarks import DepthSpec
 from .metrics import (
     DEPTH_METRICS,
     NORMAL_METRICS,
-    NORMAL_THRESHOLDS,
     SPARSIFICATION_STEPS,
     angular_error,
     depth_metrics,
@@ -25,11 +24,10 @@ from .metrics import (
     spearman,
     summarise_angles,
 )
+from .pooling import BINS, POOLED, binned
 
 UNCERTAINTY_METRICS = ("spearman", "ause", "ause_gradient")
 _CURVES = ("by_uncertainty", "oracle", "by_gradient")
-ANGLE_STEP = 0.01  # degrees; the pooled median is exact to half of it
-_ANGLE_BINS = round(180 / ANGLE_STEP) + 1
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ class Score:
     """Figures of one sample, and the arrays that figures of the whole benchmark need.
 
     metrics: name → value; `pixels` counts the scored ones.
-    arrays:  "angles" (normals): pixels per ANGLE_STEP; "by_uncertainty", "oracle", "by_gradient": sparsification
-             curves.
+    arrays:  of normals those of `pooling`; "by_uncertainty", "oracle", "by_gradient": sparsification curves.
     """
 
     metrics: dict[str, float]
@@ -80,7 +77,7 @@ def score_normals(prediction: Normals, sample: BenchmarkSample, std: NDArray | N
     _check(prediction, sample)
     degrees = angular_error(prediction.to("lotus").values, sample.truth, sample.mask)
     metrics = {**summarise_angles(degrees), "pixels": degrees.size}
-    arrays = {"angles": np.bincount((degrees / ANGLE_STEP).astype(np.int64), minlength=_ANGLE_BINS).astype(np.uint32)}
+    arrays = binned(degrees)
     if std is not None:
         figures, curves = _score_uncertainty(degrees, std, sample)
         metrics, arrays = {**metrics, **figures}, {**arrays, **curves}
@@ -96,30 +93,15 @@ def mean_over_samples(rows: Sequence[dict[str, float]], names: Sequence[str]) ->
     return means
 
 
-def pool_angles(histogram: NDArray, rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """`NORMAL_METRICS` over the pixels of all samples together, as the normal tables have it.
-
-    histogram: pixels per ANGLE_STEP, summed over the samples; only the median is read off it (exact to ±0.005°).
-    rows:      the samples' metrics; all others are exact, by weighting with `pixels`.
-    """
-    pixels = np.array([row["pixels"] for row in rows], dtype=np.float64)
-
-    def weighted(values: list[float]) -> float:
-        return float(np.sum(pixels * np.array(values)) / pixels.sum())
-
-    middle = int(np.searchsorted(np.cumsum(histogram), pixels.sum() / 2))
-    pooled = {
-        "mean": weighted([row["mean"] for row in rows]),
-        "median": (middle + 0.5) * ANGLE_STEP,
-        "rmse": weighted([row["rmse"] ** 2 for row in rows]) ** 0.5,
-        **{name: weighted([row[name] for row in rows]) for name in (f"{t:g}" for t in NORMAL_THRESHOLDS)},
-    }
-    return {name: pooled[name] for name in NORMAL_METRICS}
-
-
 def metric_names(task: str, uncertainty: bool) -> tuple[str, ...]:
     """The columns of a benchmark's table."""
     return (DEPTH_METRICS if task == "depth" else NORMAL_METRICS) + (UNCERTAINTY_METRICS if uncertainty else ())
+
+
+def array_sizes(task: str, uncertainty: bool) -> dict[str, int]:
+    """Name → length of the `Score.arrays` of each sample."""
+    sizes = dict.fromkeys(POOLED, BINS) if task == "normal" else {}
+    return sizes | (dict.fromkeys(_CURVES, SPARSIFICATION_STEPS) if uncertainty else {})
 
 
 def _score_uncertainty(
@@ -147,9 +129,10 @@ def _check(prediction: Depth | Normals, sample: BenchmarkSample) -> None:
             f"The prediction is {prediction.values.shape[:2]}, but the picture that is scored is {sample.mask.shape}: "
             "predict exactly that picture (of KITTI, the crop)."
         )
-    unknown = np.count_nonzero(sample.mask & ~prediction.mask) if isinstance(prediction, Depth) else 0
+    known = prediction.mask if isinstance(prediction, Depth) else prediction.valid
+    unknown = np.count_nonzero(sample.mask & ~known)
     if unknown:
         raise LotusError(
-            f"The prediction marks {unknown} of the {np.count_nonzero(sample.mask)} pixels to be scored as invalid:"
-            " every one needs a value."
+            f"The prediction has no value at {unknown} of the {np.count_nonzero(sample.mask)} pixels to be scored"
+            " (invalid, NaN or, of normals, zero): every one needs a value."
         )

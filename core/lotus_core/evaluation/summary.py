@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from ..data.reading import listed
 from ..files import atomic_path
 from .depth_benchmarks import DepthBenchmark
 from .normal_benchmarks import NormalBenchmark
@@ -55,9 +56,18 @@ class Evaluation:
 
 
 def summarised(
-    benchmark: DepthBenchmark | NormalBenchmark, metrics: dict[str, float], samples: int, settings: dict[str, Any]
+    benchmark: DepthBenchmark | NormalBenchmark,
+    metrics: dict[str, float],
+    samples: int,
+    settings: dict[str, Any],
+    empty: Sequence[str] = (),
+    undefined: Mapping[str, int] | None = None,
 ) -> Evaluation:
-    """A run's result. settings: of the run; `samples` and `mirror` are looked at."""
+    """A run's result.
+
+    settings: of the run; `samples` and `mirror` are looked at. empty: samples whose truth has no pixel to score.
+    undefined: metric → how many samples have no value of it.
+    """
     task: Literal["depth", "normal"] = "depth" if isinstance(benchmark, DepthBenchmark) else "normal"
     paper = published(task, benchmark.name)
     notes = []
@@ -66,6 +76,10 @@ def summarised(
     left_out = benchmark.report.left_out
     if left_out:
         notes.append(f"Entries of the list left out because files are missing: {left_out}; summary.json names them.")
+    if empty:
+        notes.append(f"Left out because their ground truth has no pixel to score: {listed(empty)}.")
+    for name, count in (undefined or {}).items():
+        notes.append(f"{name} is not defined for {count} of the samples; the figure is the mean of the others.")
     if isinstance(benchmark, DepthBenchmark) and benchmark.name == "kitti" and benchmark.area != "eigen":
         notes.append("Garg's area is scored here; the authors' code scores Eigen's: --area eigen.")
     if settings.get("samples", 1) > 1:
