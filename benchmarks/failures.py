@@ -149,7 +149,7 @@ def contact_sheet(columns: Sequence[Sequence[Failure]]) -> Image.Image:
     size = (len(columns) * wide, max(len(rows) for rows in columns) * line + _CAPTION + _GAP)
     sheet = Image.new("RGB", size, _BACKGROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    titles = ("picture", "truth, or the map", "map, or its mirror image's", "difference")
+    titles = ("picture", "truth; of photos the map", "map; of photos mirrored", "difference")
     for start, rows in zip(range(_GAP, size[0], wide), columns, strict=True):
         for number, title in enumerate(titles):
             draw.text((start + number * (width + _GAP), 1), title, _TEXT, font)

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
         true = annotation(scene, "depth", "disparity")
         facing = Normals(scene.normals.permute(1, 2, 0).numpy()).preview()
         rows.append([photo, to_bytes(true), seen, facing, normals.normal(photo, seed=0).preview()])
-    save_sheet(CAPTIONS, rows, a.out, 150)
+    save_sheet(CAPTIONS, rows, a.out, 150, KINDS)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         text = f"# Reconstruction under s_x\n\n{__doc__}\n{a.model}:\n\n" + "\n".join(lines) + "\n"
         a.report.write_text(text, encoding="utf-8")
     if a.picture:
-        save_sheet(("photo", "autoencoder alone", "U-Net under s_x", "U-Net under s_y"), rows, a.picture, width=240)
+        save_sheet(("picture", "autoencoder alone", "U-Net under s_x", "U-Net under s_y"), rows, a.picture, width=240)
 
 
 @torch.no_grad()

@@ -61,7 +61,10 @@ _MARKED = re.compile(r"(<!-- begin: benchmarks/([\w-]+)\.md -->\n).*?(<!-- end -
 _HEAD = """# Evidence
 
 Put together by `python -m benchmarks.report` from the reports in `benchmarks/`, each of which was written by the
-command it names, or from that command's output. What was not measured is not here.
+command it names, or from that command's output. What was not measured is not here. Reports on the embedded checkpoints
+are of those that ship, but for these of earlier ones: how many samples, and what uncertainty could know (the tenth
+generation, whose depth is the ninth's); the flicker of videos (the tenth); what tiles add (the fifth); the ablation,
+in the fifth's latents.
 
 """
 _TABLES = "The paper's Tables 1 and 2"

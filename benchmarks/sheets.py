@@ -17,8 +17,17 @@ _MOST = 150_000  # bytes of a picture in the repository
 _BACKGROUND, _TEXT = (24, 25, 28), (225, 225, 228)
 
 
-def save_sheet(captions: Sequence[str], rows: Sequence[Sequence[NDArray[np.uint8]]], path: Path, width: int) -> None:
-    """Write rows of uint8 H×W×3 pictures as one JPEG, each `width` pixels wide and a row as high as its first."""
+def save_sheet(
+    captions: Sequence[str],
+    rows: Sequence[Sequence[NDArray[np.uint8]]],
+    path: Path,
+    width: int,
+    names: Sequence[str] = (),
+) -> None:
+    """Write rows of uint8 H×W×3 pictures as one JPEG, each `width` pixels wide and a row as high as its first.
+
+    names: of the rows, each written into a corner of its first picture.
+    """
     heights = [round(row[0].shape[0] * width / row[0].shape[1]) for row in rows]
     size = (len(captions) * (width + _GAP) + _GAP, _CAPTION + sum(heights) + _GAP * (len(rows) + 1))
     sheet = Image.new("RGB", size, _BACKGROUND)
@@ -31,6 +40,12 @@ def save_sheet(captions: Sequence[str], rows: Sequence[Sequence[NDArray[np.uint8
             # Small maps keep their pixels; photos, which only shrink here, are filtered.
             way = Image.Resampling.NEAREST if picture.shape[1] <= width else Image.Resampling.LANCZOS
             sheet.paste(Image.fromarray(picture).resize((width, height), way), (_GAP + column * (width + _GAP), top))
+        top += height + _GAP
+    top = _CAPTION + _GAP
+    for name, height in zip(names, heights, strict=False):
+        box = draw.textbbox((_GAP + 4, top + height - 17), name, font=font)
+        draw.rectangle((box[0] - 4, box[1] - 2, box[2] + 4, box[3] + 3), fill=_BACKGROUND)
+        draw.text((_GAP + 4, top + height - 17), name, _TEXT, font)
         top += height + _GAP
     save_small(sheet, path)
 
