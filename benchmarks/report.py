@@ -31,6 +31,7 @@ ORDER = (
     "tiny",
     "tiny-four",
     "tiny-d",
+    "tiny-four-d",
     "tiny-mirror",
     "samples",
     "error-probe",

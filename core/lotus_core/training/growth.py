@@ -10,6 +10,7 @@ from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
+from ..checkpoints.assemble import quiet_diffusers
 from ..errors import LotusError
 from ..model import Autoencoder
 
@@ -65,7 +66,8 @@ def with_decoder_blocks(vae: Autoencoder, blocks: int) -> AutoencoderTiny:
         raise LotusError(
             f"[model] decoder_blocks = {blocks} only adds blocks: the base has {present} at the latents' size."
         )
-    grown: AutoencoderTiny = type(vae).from_config(vae.config, num_decoder_blocks=[blocks, *others])
+    with quiet_diffusers():  # it warns of a key that it adds to its configs itself
+        grown: AutoencoderTiny = type(vae).from_config(vae.config, num_decoder_blocks=[blocks, *others])
     grown.encoder.load_state_dict(vae.encoder.state_dict())
     layers = list(grown.decoder.layers)
     first = next(n for n, layer in enumerate(layers) if isinstance(layer, AutoencoderTinyBlock))
