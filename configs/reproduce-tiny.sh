@@ -28,8 +28,8 @@ for stage in 4 5 6; do lotus train "configs/tiny-normal-g-$stage.toml" --resume;
 # them of the five later kinds (21). Tenth: normals with more layers too, on new scenes of all kinds (13). Eleventh: depth with still
 # more layers on new scenes (22), then from the mean of both with borders round some of the pictures (23). Twelfth: normals
 # likewise (14). Thirteenth: depth by its error as a share of the depth (24), and decoders that learn from what the U-Nets predict,
-# that of the mean of 23 and 24 (25) and that of normals 14 (15). Fourteenth: normals for longer (16) and on new scenes (17), and
-# decoders of more blocks (26, 18).
+# that of the mean of 23 and 24 (25) and that of normals 14 (15). Fourteenth: normals for longer (16), on new scenes (17), and
+# with a decoder of more blocks (18).
 $scenes runs/scenes/indoor --count 900 --height 192 --width 256 --seed 106 --kinds room,tabletop,clutter
 $scenes runs/scenes/road --count 700 --height 80 --width 256 --seed 107 --kinds street,alley
 $scenes runs/scenes/outdoor --count 1000 --height 192 --width 256 --seed 108 --kinds street,hills
@@ -56,13 +56,13 @@ for stage in 20 21 22; do lotus train "configs/tiny-depth-g-$stage.toml" --resum
 $mean runs/tiny-depth-mean-21-22.safetensors runs/tiny-depth-g-{21,22}/lotus-tiny-depth-g.safetensors
 for stage in 23 24; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
 $mean runs/tiny-depth-mean-23-24.safetensors runs/tiny-depth-g-{23,24}/lotus-tiny-depth-g.safetensors
-for stage in 25 26; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
+lotus train configs/tiny-depth-g-25.toml --resume
 for stage in 7 8 9 10 11 12 13 14 15 16 17 18; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
 $scenes runs/scenes/decoder --count 400 --height 96 --width 128 --seed 4
 lotus train configs/tiny-decoder.toml --resume
 
 weights=core/lotus_core/weights
-for run in depth-g-26 normal-g-18; do
+for run in depth-g-25 normal-g-18; do
   name=lotus-tiny-${run%-*}
   lotus convert "runs/tiny-$run/$name.safetensors" "$weights/$name.safetensors" --dtype int8
   # One U-Net for both: the Lotus-D is the Lotus-G without its noise, of which only the first layer is a file of its own.

@@ -69,10 +69,11 @@ def test_info_models_and_convert_see_the_whole_model(
         f"what differs from {G} beside it",
         "missing:      nothing",
         "Lotus-D",
-        "autoencoder:  373,895 numbers",
     ):
         assert words in said
-    assert f"U-Net:        {lotus.load_model(folder / 'd.safetensors').unet.num_parameters():,} numbers" in said
+    model = lotus.load_model(folder / "d.safetensors")
+    for part, network in (("U-Net:      ", model.unet), ("autoencoder:", model.vae)):
+        assert f"{part}  {network.num_parameters():,} numbers" in said
     assert main(["convert", str(folder / "d.safetensors"), str(tmp_path / "copy.safetensors")]) == 0
     assert "with its autoencoder and empty prompt" in capsys.readouterr().out
     (own, copy) = (lotus.load_model(p) for p in (folder / "d.safetensors", tmp_path / "copy.safetensors"))
