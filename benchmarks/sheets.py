@@ -35,17 +35,16 @@ def save_sheet(
     for column, caption in enumerate(captions):
         draw.text((_GAP + column * (width + _GAP), _GAP), caption, _TEXT, font)
     top = _CAPTION + _GAP
-    for row, height in zip(rows, heights, strict=True):
+    for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
         for column, picture in enumerate(row):
             # Small maps keep their pixels; photos, which only shrink here, are filtered.
             way = Image.Resampling.NEAREST if picture.shape[1] <= width else Image.Resampling.LANCZOS
             sheet.paste(Image.fromarray(picture).resize((width, height), way), (_GAP + column * (width + _GAP), top))
-        top += height + _GAP
-    top = _CAPTION + _GAP
-    for name, height in zip(names, heights, strict=False):
-        box = draw.textbbox((_GAP + 4, top + height - 17), name, font=font)
-        draw.rectangle((box[0] - 4, box[1] - 2, box[2] + 4, box[3] + 3), fill=_BACKGROUND)
-        draw.text((_GAP + 4, top + height - 17), name, _TEXT, font)
+        if names:
+            corner = (_GAP + 4, top + height - 17)
+            left, upper, right, lower = draw.textbbox(corner, names[number], font=font)
+            draw.rectangle((left - 4, upper - 2, right + 4, lower + 3), fill=_BACKGROUND)
+            draw.text(corner, names[number], _TEXT, font)
         top += height + _GAP
     save_small(sheet, path)
 

@@ -15,6 +15,9 @@ from ..errors import LotusError
 
 log = logging.getLogger(__name__)
 
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises at files that are no pictures, are damaged, or too large."""
+
 
 @dataclass(frozen=True)
 class FrameReport:
@@ -88,7 +91,7 @@ def read_rgb(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise LotusError(f"Cannot read the picture {path}: {_reason(error)}.") from error
 
 
@@ -97,7 +100,7 @@ def read_uint16(path: Path) -> NDArray[np.uint16]:
     try:
         with Image.open(path) as image:
             values = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise LotusError(f"Cannot read the depth map {path}: {_reason(error)}.") from error
     if values.ndim != 2 or values.dtype not in (np.uint16, np.int32):
         raise LotusError(f"{path} is no 16-bit depth map: it holds {values.dtype} values of shape {values.shape}.")

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LotusError
-from ..files import atomic_path, claim, make_folder
+from ..files import atomic_path, claim
 from .scoring import Score
 
 
 class Journal:
-    """The record of one run in `folder`, which is made where needed.
+    """The record of one run in `folder`, which exists.
 
     settings: everything that decides the figures; a folder with other settings is refused.
     metrics:  the names every score brings besides `pixels`; the table's columns.
@@ -49,7 +49,6 @@ class Journal:
         self.figures = self.columns[1:-2]
         self._arrays = dict(arrays)
         self._table = folder / "per_sample.csv"
-        make_folder(folder)
         way_out = "choose another folder with -o"
         if self._table.is_file() and not (folder / "run.json").is_file():
             raise LotusError(
@@ -81,14 +80,14 @@ class Journal:
         with atomic_path(self._table) as temporary:
             temporary.write_text(self._line(self.columns) + "".join(map(self._row, self.rows)), encoding="utf-8")
 
-    def pooled(self, key: str, how: np.ufunc) -> NDArray:
-        """One of the arrays of all recorded samples, made one by a binary operation such as np.add."""
-        total = None
+    def pooled(self, operations: Mapping[str, np.ufunc]) -> dict[str, NDArray]:
+        """Arrays of all recorded samples, each made one by its binary operation, such as np.add (in float64)."""
+        total: dict[str, NDArray] = {}
         for name in self.rows:
             with np.load(self._arrays_path(name)) as arrays:
-                own = arrays[key].astype(np.float64) if how is np.add else arrays[key]
-            total = own if total is None else how(total, own)
-        assert total is not None, "no sample is recorded"
+                for key, how in operations.items():
+                    own = arrays[key].astype(np.float64) if how is np.add else arrays[key]
+                    total[key] = how(total[key], own) if key in total else own
         return total
 
     def _arrays_path(self, name: str) -> Path:

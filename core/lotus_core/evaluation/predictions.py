@@ -97,10 +97,7 @@ class SavedPredictions(PredictionSource):
         """Raise LotusError that names the samples without a file."""
         missing = [name for name in names if not self._files(name)]
         if missing:
-            raise LotusError(
-                f"There is no prediction {self._folder / listed(missing)} ({', '.join(_SUFFIXES)}): predict"
-                f" {'it' if len(missing) == 1 else 'them'}, or check --predictions."
-            )
+            raise self._missing(missing)
 
     def predict(self, sample: BenchmarkSample, index: int) -> Prediction:
         """The stored map of the picture."""
@@ -138,8 +135,15 @@ class SavedPredictions(PredictionSource):
         return [path for path in paths if path.is_file()]
 
     def _file(self, name: str) -> Path:
-        self.check([name])
-        path, *others = self._files(name)
-        if others:
-            raise LotusError(f"There are two predictions for {name}, {path} and {others[0]}: remove one of them.")
-        return path
+        files = self._files(name)
+        if not files:
+            raise self._missing([name])
+        if len(files) > 1:
+            raise LotusError(f"There are two predictions for {name}, {files[0]} and {files[1]}: remove one of them.")
+        return files[0]
+
+    def _missing(self, names: Sequence[str]) -> LotusError:
+        return LotusError(
+            f"There is no prediction {self._folder / listed(names)} ({', '.join(_SUFFIXES)}): predict"
+            f" {'it' if len(names) == 1 else 'them'}, or check --predictions."
+        )

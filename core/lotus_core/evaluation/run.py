@@ -66,12 +66,13 @@ def evaluate(
     """
     task = "depth" if isinstance(benchmark, DepthBenchmark) else "normal"
     columns = metric_names(task, uncertainty)
-    recorded = {**settings, "limit": limit, "split_list_fingerprint": _frames(benchmark)}
+    frames = frames_fingerprint(benchmark.root, benchmark.frames)
+    recorded = {**settings, "limit": limit, "split_list_fingerprint": frames}
     names = [benchmark.name_of(index) for index in range(min(len(benchmark), limit or len(benchmark)))]
     source.check(names)
     with exclusive(folder, f"Another lotus eval writes into {folder}: wait for it, or choose another folder with -o."):
         journal = Journal(folder, recorded, columns, array_sizes(task, uncertainty))
-        journal.keep(name for name in names if journal.fingerprints.get(name) == source.fingerprint(name))
+        journal.keep(n for n in names if n in journal.rows and journal.fingerprints[n] == source.fingerprint(n))
         maps = folder / "predictions" if save_predictions else None
         empty = _score_all(benchmark, source, names, journal, maps, progress, cancel)
         if not journal.rows:
@@ -86,10 +87,6 @@ def evaluate(
     if progress is not None:
         progress(1.0, "Done")
     return result
-
-
-def _frames(benchmark: DepthBenchmark | NormalBenchmark) -> str:
-    return frames_fingerprint(benchmark.root, benchmark.frames)
 
 
 def _score_all(
@@ -141,7 +138,7 @@ def _summarise(journal: Journal, task: str, names: tuple[str, ...]) -> dict[str,
     rows = list(journal.rows.values())
     if task == "depth":
         return mean_over_samples(rows, names)
-    pooled = pool_angles({name: journal.pooled(name, how) for name, how in POOLED.items()}, rows)
+    pooled = pool_angles(journal.pooled(POOLED), rows)
     return {**pooled, **mean_over_samples(rows, [name for name in names if name in UNCERTAINTY_METRICS])}
 
 
@@ -152,11 +149,12 @@ def _undefined(journal: Journal) -> dict[str, int]:
 
 
 def _mean_curves(journal: Journal) -> dict[str, Sparsification]:
-    count = len(journal.rows)
-    oracle = journal.pooled("oracle", np.add) / count
+    summed = journal.pooled(dict.fromkeys(("oracle", "by_uncertainty", "by_gradient"), np.add))
+    means = {key: total / len(journal.rows) for key, total in summed.items()}
+    oracle = means["oracle"]
     removed = np.arange(oracle.size) / oracle.size
     return {
-        label: Sparsification(removed, journal.pooled(key, np.add) / count, oracle)
+        label: Sparsification(removed, means[key], oracle)
         for label, key in (("uncertainty", "by_uncertainty"), ("picture gradient", "by_gradient"))
     }
 
