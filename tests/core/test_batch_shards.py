@@ -81,7 +81,7 @@ def test_latents_made_by_a_batch_train_as_those_encoded_on_the_fly(
     with pytest.raises(LotusError, match="made of other data, for another task"):
         train_model(run_config(ingredients, tmp_path / "x", model={"task": "normal"}, data={"latents": str(out)}))
     next(out.glob("source-0/*-0000006-*")).unlink()
-    with pytest.raises(LotusError, match="latents are missing: make them with lotus batch"):
+    with pytest.raises(LotusError, match=r"Latents are missing: \S*0000006\S*: make them with lotus batch"):
         train_model(run_config(ingredients, tmp_path / "y", data={"latents": str(out)}))
 
 

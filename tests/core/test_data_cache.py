@@ -64,6 +64,13 @@ def test_other_scenes_are_not_mixed_into_a_cache(
     assert names(tmp_path) == before
 
 
+def test_a_file_in_the_place_of_a_cache_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "scenes").write_text("mine")
+    with pytest.raises(LotusError, match=r"Cannot make the folder .*scenes: a file has that name; move it"):
+        render_cache(tmp_path / "scenes", scenes(2))
+    assert (tmp_path / "scenes").read_text() == "mine"
+
+
 def test_caches_of_older_versions_are_read_and_grow(tmp_path: Path) -> None:
     render_cache(tmp_path, scenes(2))
     (shard,) = tmp_path.iterdir()

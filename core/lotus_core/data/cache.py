@@ -29,7 +29,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..errors import LotusError
-from ..files import atomic_path, shared_mode
+from ..files import atomic_path, make_folder, shared_mode
 from .sample import Sample
 from .synthetic.compose import KINDS
 from .synthetic.dataset import SyntheticScenes
@@ -177,7 +177,7 @@ def render_cache(folder: Path, scenes: SyntheticScenes, workers: int = 1) -> Non
 
     Raises LotusError where the folder holds other scenes, or a damaged shard.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     present = {first: last for first, last, _ in _spans(_checked_shards(folder, scenes))}
     spans = [(first, min(first + SHARD, len(scenes))) for first in range(0, len(scenes), SHARD)]
     todo = [(first, last) for first, last in spans if present.get(first, 0) < last]

@@ -23,8 +23,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..data.fingerprint import content_fingerprint
+from ..data.reading import listed
 from ..errors import LotusError
-from ..files import atomic_path, shared_mode
+from ..files import atomic_path, make_folder, shared_mode
 from ..model import LotusModel
 from .checks import placeless
 from .config import RunConfig
@@ -109,8 +110,7 @@ def cached_latents(items: SampleItems, model: LotusModel, run: RunConfig, accele
     missing = [path for paths in shards for path in paths if not path.is_file()]
     if missing and run.data.latents:
         raise LotusError(
-            f"{missing[0]} and {len(missing) - 1} more latents are missing: make them with lotus batch CONFIG {folder}"
-            " --task latents."
+            f"Latents are missing: {listed(missing, 3)}: make them with lotus batch CONFIG {folder} --task latents."
         )
     todo = [
         (source, first, last, path)
@@ -119,7 +119,7 @@ def cached_latents(items: SampleItems, model: LotusModel, run: RunConfig, accele
         if not path.is_file() or (not run.data.latents and not _made_of(path, keys[source], damaged_too=True))
     ]
     for source, first, last, path in tqdm(todo, desc="Encoding", unit="shard", disable=None):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_shard(path, keys[source], encoded_samples(items, model, accelerator, source, first, last, run.data.flip))
     for source, paths in enumerate(shards):
         for path in paths:
