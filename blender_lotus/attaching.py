@@ -11,6 +11,7 @@ from lotus_core.maps.textures import Meaning, Texture, write_texture
 
 from . import images, photos, reliefs, storage
 from .thumbnails import set_thumbnail
+from .timeline import follow_span, span_of
 
 _SAME_SHAPE = 0.02  # of the ratio of the sides; maps may be smaller than the photo, and then rounded
 
@@ -68,6 +69,7 @@ def _replace(old: bpy.types.Image, image: bpy.types.Image, kind: str) -> None:
     name = old.name
     copies = [photo for photo in bpy.data.images if images.map_of(photo, kind) == old]
     old.user_remap(image)
+    follow_span(image, span_of(old))
     reliefs.follow(image, old.lotus.space)
     for photo in copies:
         setattr(photo.lotus, kind, old)

@@ -9,7 +9,7 @@ from mathutils import Matrix
 
 from lotus_core.geometry import Camera
 
-from .materials import follow_timeline
+from .timeline import follow_timeline
 
 PIXEL_FILTER = 0.5  # pixels
 _BEFORE, _BEHIND = 0.1, 100.0  # times the distances; for 1 and 10, what Blender's cameras have anyway

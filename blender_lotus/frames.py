@@ -16,8 +16,9 @@ from . import images, sequences, storage
 from .attaching import attach
 from .backends.base import Backend
 from .pictures import Picture, picture_of_frame
-from .prediction import PredictionRun
+from .prediction import MAPS, PredictionRun
 from .properties import LotusSettings
+from .timeline import follow_span, span_of
 
 Frames = list[tuple[int, Path]]  # number and file of each
 
@@ -73,7 +74,9 @@ class SequenceRun(PredictionRun):
             image = sequences.load_sequence(paths[0], f"{photo.name} {kind}", count, number)
             image.filepath_raw = storage.relative(paths[0])
             attach(photo, kind, image, first.texture.meaning, first.thumbnail, first.model)
+        earlier = span_of(photo)
         photo.lotus.frames, photo.lotus.frame_offset = count, number - 1
+        follow_span(photo, earlier)
         self._tell(placed, f", {count} frames")
 
     def _one(self, number: int, file: Path, start: float, share: float) -> Generator[None, None, None]:
@@ -92,6 +95,7 @@ class SequenceRun(PredictionRun):
             storage.move(texture.file, moved[kind])
         for kind, path in moved.items():  # once it has all of them
             self._finished.setdefault(kind, []).append(path)
+        storage.clear(self._folder / MAPS)  # what else came with them, several times their size
 
     def _check_size(self, kind: str) -> None:
         """Blender reads the files of frames anew when it shows them."""

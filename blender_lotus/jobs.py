@@ -25,6 +25,7 @@ class Run(Protocol):
     message: str
     notes: list[str]  # what the user should know although it went well
     result: str  # what came of it, when done
+    of_file: bool  # whether it belongs to the .blend at hand, and ends with it
 
     def step(self) -> bool: ...
     def cancel(self) -> None: ...
@@ -166,7 +167,7 @@ jobs = Jobs()
 
 @persistent
 def _on_load(*_: object) -> None:
-    """Another file is about to be loaded: what is being predicted belongs to the old one."""
-    if jobs.running:
+    """Another file is about to be loaded: what is being predicted belongs to the old one, an installation does not."""
+    if jobs.run is not None and jobs.run.of_file:
         jobs.stop("The prediction was stopped because another file was loaded.")
     progress.end()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bpy
 
+from .timeline import follow_timeline
+
 SHADINGS = (
     ("EMISSION", "Photo", "The photo as it is, untouched by lights: a render from the camera equals the photo"),
     ("PRINCIPLED", "Lit", "The photo as base colour of a surface that your lights shine on"),
@@ -63,16 +65,6 @@ def image_node(
     uv.location = (location[0] - _STEP, location[1])
     tree.links.new(uv.outputs["UV"], node.inputs["Vector"])
     return node
-
-
-def follow_timeline(user: bpy.types.ImageUser, image: bpy.types.Image) -> None:
-    """Let a use of an image sequence or movie show the frame of the timeline, its first at frame 1."""
-    if image.source not in {"SEQUENCE", "MOVIE"}:
-        return
-    user.frame_duration = max(image.lotus.frames or image.frame_duration, 1)
-    user.frame_start = 1
-    user.frame_offset = image.lotus.frame_offset
-    user.use_auto_refresh = True
 
 
 def _add_normal_map(tree: bpy.types.NodeTree, shader: bpy.types.Node, image: bpy.types.Image) -> None:

@@ -8,12 +8,19 @@ import bpy
 
 from .preferences import preferences
 from .properties import LotusSettings
-from .resolution import chosen_resolution
+from .resolution import BUILT_IN, chosen_resolution
 
 
 def models_of(settings: LotusSettings) -> dict[str, str]:
-    """Kind of map → the model that its field names; `//` is the .blend's folder there."""
-    fields = {"depth": settings.depth_model, "normal": settings.normal_model}
+    """Kind of map → the model that its field names, of the kinds that are needed; `//` is the .blend's folder there."""
+    fields = {}
+    if settings.use_depth or settings.use_uncertainty:
+        fields["depth"] = settings.depth_model
+    if settings.use_normal:
+        fields["normal"] = settings.normal_model
+    if settings.use_uncertainty and any(fields.values()):
+        # Uncertainty is that of depth here; `lotus predict` makes it that of normals where only their model is named.
+        fields["depth"] = fields["depth"] or BUILT_IN["depth"]
     return {kind: bpy.path.abspath(model) for kind, model in fields.items() if model}
 
 

@@ -14,6 +14,8 @@ from . import images, sequences
 from .exif import read_exif
 from .turning import upright
 
+_LINEAR = {".exr", ".hdr", ".dpx", ".cin"}  # linear light, or logarithmic: Blender shows them otherwise than stored
+
 
 class Picture(NamedTuple):
     """file: a picture file or .npy pixels. orientation: of EXIF, by which the stored pixels were turned upright."""
@@ -38,7 +40,7 @@ def picture_of(photo: bpy.types.Image, pixels: Path) -> Picture:
 
 def picture_of_frame(photo: bpy.types.Image, file: Path, pixels: Path) -> Picture:
     """The same for one file of a sequence. Raises LotusError."""
-    if read_exif(file).orientation == 1:
+    if file.suffix.lower() not in _LINEAR and read_exif(file).orientation == 1:
         return Picture(file)
     with sequences.file_image(photo, file) as still:
         return picture_of(still, pixels)

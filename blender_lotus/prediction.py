@@ -20,9 +20,13 @@ from .preferences import preferences
 from .properties import LotusSettings
 from .turning import as_stored
 
+MAPS = "maps"  # folder of the backend's files, in that of the run
+
 
 class PredictionRun:
     """Predicts the maps of one photo. See `jobs.Run`, and `frames.SequenceRun` for sequences."""
+
+    of_file = True
 
     def __init__(self, photo: bpy.types.Image, settings: LotusSettings, backend: Backend) -> None:
         """Raises LotusError where the settings ask for nothing or the photo cannot be read."""
@@ -101,8 +105,8 @@ class PredictionRun:
         for kind in self._prediction.files:
             yield
             textures[kind] = self._texture(kind, picture)
-        for kind, texture in textures.items():  # once it is sure that all of them fit
-            yield
+        yield
+        for kind, texture in textures.items():  # once it is sure that all of them fit, and without a place to cancel
             note = put_texture(self._photo(), kind, texture, self._model_of(kind), place=self._place)
             if note and note not in self.notes:
                 self.notes.append(note)
@@ -113,7 +117,7 @@ class PredictionRun:
         """Run the backend on one picture; `self._prediction` is what came of it."""
         job = Job(
             image=picture.file,
-            folder=self._folder / "maps",
+            folder=self._folder / MAPS,
             maps=self._kinds,
             models=self._models,
             options=self._options,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import materials
+from .timeline import follow_timeline
 
 
 def displace(obj: bpy.types.Object, photo: bpy.types.Image, strength: float, vertex_group: str = "") -> None:
@@ -18,7 +18,7 @@ def displace(obj: bpy.types.Object, photo: bpy.types.Image, strength: float, ver
     texture.use_interpolation = False
     if bpy.app.version < (5, 0, 0):
         texture.use_mipmap = False
-    materials.follow_timeline(texture.image_user, depth)
+    follow_timeline(texture.image_user, depth)
     modifier = obj.modifiers.new("Lotus relief", "DISPLACE")
     modifier.texture = texture
     modifier.texture_coords = "UV"

@@ -16,7 +16,7 @@ from lotus_core.model_info import RELEASED_RESOLUTION
 
 from .properties import LotusSettings
 
-_BUILT_IN = {"depth": "lotus-tiny-depth-g", "normal": "lotus-tiny-normal-g"}
+BUILT_IN = {"depth": "lotus-tiny-depth-g", "normal": "lotus-tiny-normal-g"}
 
 
 def chosen_resolution(settings: LotusSettings) -> int | None:
@@ -32,9 +32,9 @@ def fast_resolution(settings: LotusSettings) -> int:
     """Half of the model's own; of the smaller one where depth and normals have a model each."""
     models = []
     if settings.use_depth or settings.use_uncertainty:
-        models.append(settings.depth_model or _BUILT_IN["depth"])
+        models.append(settings.depth_model or BUILT_IN["depth"])
     if settings.use_normal:
-        models.append(settings.normal_model or _BUILT_IN["normal"])
+        models.append(settings.normal_model or BUILT_IN["normal"])
     return min(map(_own_resolution, models)) // 2
 
 

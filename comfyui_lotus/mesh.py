@@ -253,11 +253,14 @@ def _keep(mask: torch.Tensor, frame: int, size: tuple[int, int]) -> np.ndarray:
     if frame >= len(masks) > 1:
         raise LotusError(f"There is no frame {frame}: the mask input has {len(masks)}, counted from 0.")
     chosen = masks[min(frame, len(masks) - 1)].detach().float().cpu()
-    if tuple(chosen.shape) == NO_ALPHA and not chosen.any() and size != NO_ALPHA:
-        raise LotusError(
-            "The mask is what Load Image gives for a photo without transparency, black all over: leave the mask"
-            " unconnected, or put Invert Mask between."
-        )
+    if tuple(chosen.shape) == NO_ALPHA and size != NO_ALPHA:  # Load Image's for a photo without transparency
+        if not chosen.any():
+            raise LotusError(
+                "The mask is what Load Image gives for a photo without transparency, black all over: leave the mask"
+                " unconnected, or put Invert Mask between."
+            )
+        if bool((chosen == 1).all()):  # inverted
+            return np.ones(size, dtype=bool)
     if tuple(chosen.shape) != size:
         check_aspect(chosen.shape, size, "mask")
         chosen = torch.nn.functional.interpolate(chosen[None, None], size, mode="bilinear")[0, 0]

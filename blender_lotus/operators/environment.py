@@ -22,6 +22,8 @@ WHEELS = Path(__file__).resolve().parent.parent / "wheels"  # what build.py puts
 class TaskRun:
     """A task of a backend as a run of the panel. See `jobs.Run`."""
 
+    of_file = False
+
     def __init__(self, title: str, task: Task, tell: Callable[[dict[str, Any]], str]) -> None:
         """tell: says in a few words what came of the task, given its info."""
         self.title, self.task = title, task

@@ -63,11 +63,12 @@ class ModalRun:
         return self._end(self._run)
 
     def cancel(self, _context: bpy.types.Context) -> None:
-        """Blender ends the operator itself: its window closes, or another file is loaded, which ends the run too."""
+        """Blender ends the operator itself: its window closes, or another file is loaded, which ends some runs too."""
         if jobs.run is self._run:
             progress.stop_timer()
             undo = self.bl_label if "UNDO" in self.bl_options else ""
-            bpy.app.timers.register(partial(_without_window, self._run, undo), first_interval=progress.INTERVAL)
+            go_on = partial(_without_window, self._run, undo)
+            bpy.app.timers.register(go_on, first_interval=progress.INTERVAL, persistent=True)
 
     def _begin(self, context: bpy.types.Context) -> Run | None:
         try:

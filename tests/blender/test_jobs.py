@@ -17,6 +17,8 @@ from .test_predict import photo_file
 class Run:
     """A run that goes on until the test says otherwise. See `jobs.Run`."""
 
+    of_file = True
+
     title, text, message, result = "Environment", "torch, 400 of 2000 MB", "", "Environment: works"
 
     def __init__(self) -> None:
@@ -132,6 +134,18 @@ def test_whatever_ends_a_run_clears_the_status_bar(bpy: Any, run: Run, end: str)
     assert not part("jobs").jobs.running
 
 
+def test_an_installation_outlives_the_file_it_was_begun_in(bpy: Any, run: Run) -> None:
+    run.of_file = False
+    assert go_on(run) > 0
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    assert part("jobs").jobs.run is run
+    assert run.state == "running"
+    assert go_on(run) > 0
+    run.state = "done"
+    assert go_on(run) is None
+    assert part("jobs").jobs.notes == ["Environment: works"]
+
+
 def test_models_are_offered_where_they_belong(bpy: Any) -> None:
     """The worker says what each predicts; of a server's names only those that say it themselves are told apart."""
     jobs = part("jobs").jobs
@@ -145,11 +159,33 @@ def test_models_are_offered_where_they_belong(bpy: Any) -> None:
 def test_a_model_beside_the_blend_is_found(bpy: Any, tmp_path: Path) -> None:
     """A path that starts with // goes from the .blend's folder, as Blender's own do; names stay names."""
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
-    chosen = settings(bpy, depth_model="//models/m.safetensors", normal_model="jingheya/lotus-normal-g-v1-1")
+    chosen = settings(
+        bpy, use_normal=True, depth_model="//models/m.safetensors", normal_model="jingheya/lotus-normal-g-v1-1"
+    )
     assert part("options").models_of(chosen) == {
         "depth": str(tmp_path / "models" / "m.safetensors"),
         "normal": "jingheya/lotus-normal-g-v1-1",
     }
+
+
+@pytest.mark.parametrize(
+    ("maps", "depth_model", "expected"),
+    [
+        (["depth"], "d", {"depth": "d"}),
+        (["normal"], "d", {"normal": "n"}),
+        (["uncertainty"], "d", {"depth": "d"}),
+        (["uncertainty"], "", {}),
+        (["depth", "normal"], "", {"normal": "n"}),
+        (["normal", "uncertainty"], "", {"depth": "lotus-tiny-depth-g", "normal": "n"}),
+    ],
+)
+def test_models_are_named_for_the_maps_that_are_ticked(
+    bpy: Any, maps: list[str], depth_model: str, expected: dict[str, str]
+) -> None:
+    """Both fields may stay filled in; uncertainty is that of depth, whatever is named."""
+    ticked = {f"use_{kind}": kind in maps for kind in ("depth", "normal", "uncertainty")}
+    chosen = settings(bpy, depth_model=depth_model, normal_model="n", **ticked)
+    assert part("options").models_of(chosen) == expected
 
 
 def test_comfyui_is_told_which_field_a_model_stands_in(bpy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

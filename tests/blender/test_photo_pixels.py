@@ -45,6 +45,23 @@ def write_tiff(path: Path, codes: np.ndarray) -> None:
     path.write_bytes(head + data + directory + bytes(4))
 
 
+@pytest.mark.parametrize("suffix", [".png", ".exr"])
+def test_frames_are_seen_as_stills_are(bpy: Any, tmp_path: Path, suffix: str) -> None:
+    """Linear light goes to the network as Blender shows it, not as a file that a server reads in its own way."""
+    pixels = checks(40, 60)
+    for number in (1, 2):
+        path = tmp_path / f"f{number}{suffix}"
+        if suffix == ".exr":
+            write_exr(path, {name: linear(pixels[..., i]) for i, name in enumerate("RGB")}, {})
+        else:
+            Image.fromarray(pixels).save(path)
+    bpy.ops.lotus.open_photo(filepath=str(tmp_path / f"f1{suffix}"), sequence=True)
+    picture = part("pictures").picture_of_frame(bpy.context.scene.lotus.image, path, tmp_path / "pixels.npy")
+    assert picture.file.suffix == (".npy" if suffix == ".exr" else ".png")
+    shown = np.load(picture.file) if suffix == ".exr" else np.asarray(Image.open(picture.file))
+    assert np.abs(shown[..., :3].astype(int) - pixels).max() <= 1
+
+
 @pytest.mark.parametrize("kind", ["8-bit PNG", "16-bit PNG", "16-bit TIFF", "EXR", "data"])
 def test_the_same_photo_is_the_same_picture_in_every_format(bpy: Any, tmp_path: Path, kind: str) -> None:
     pixels, space = checks(40, 60), ""

@@ -17,7 +17,7 @@ from PIL import Image
 from lotus_core.maps import Depth
 
 from .driving import begin, drive, files_in, preferences, settings
-from .scenes import checks, part
+from .scenes import checks, part, positions
 from .test_predict import save_blend
 
 PLACES = ["BESIDE", "PACKED"]  # a sequence's maps are files with either
@@ -131,6 +131,7 @@ def test_frames_wait_on_the_disk_of_the_blend_and_come_one_at_a_step(
     drive(lambda run: (run.fraction or 0) > 0.4)  # the first frame is done
     assert {path for folder in elsewhere for path in folder.glob("lotus-*")} == before
     assert len(list((tmp_path / "b" / "lotus_maps").rglob("depth_0007.exr"))) == 1
+    assert list((tmp_path / "b" / "lotus_maps").rglob("shot 007*")) == []  # what else came with it
     there = [0]
     while part("jobs").jobs.step():
         there.append(len(list((tmp_path / "b" / "lotus_maps").glob("shot*"))))
@@ -153,6 +154,31 @@ def test_what_stops_the_last_moves_takes_them_back(bpy: Any, predicted: Any, tmp
     drive()
     assert ("was deleted" in part("jobs").jobs.message) == (what == "photo deleted")
     assert maps(tmp_path / "b") == before
+
+
+def test_reliefs_and_materials_follow_another_range_of_frames(bpy: Any, opened: Any) -> None:
+    """Those that were built when fewer frames had maps; whoever chose frames by hand keeps them."""
+    settings(bpy, frame_start=1, frame_count=2)
+    assert bpy.ops.lotus.predict() == {"FINISHED"}
+    assert bpy.ops.lotus.relief(strength=1.0) == {"FINISHED"}
+    relief = bpy.context.view_layer.objects.active
+    (texture,) = bpy.data.textures
+    (photo,) = [node for node in relief.active_material.node_tree.nodes if getattr(node, "image", None) == opened]
+    own = bpy.data.textures.new("own", "IMAGE")
+    own.image = opened.lotus.depth
+    own.image_user.frame_duration = 1
+    texture.image_user.frame_start = 1
+    for start, count, offset in ((1, 0, 6), (2, 1, 7)):
+        settings(bpy, frame_start=start, frame_count=count, resolution=96 // start)
+        assert bpy.ops.lotus.predict() == {"FINISHED"}
+        for frame in range(1, (count or 3) + 1):
+            bpy.context.scene.frame_set(frame)
+            heights = positions(relief.evaluated_get(bpy.context.evaluated_depsgraph_get()).data)[:, 2]
+            depth = part("images").depth_of(opened).values
+            assert np.ptp(depth) > 0.5
+            np.testing.assert_allclose(heights, depth.ravel(), atol=1e-6)
+        assert (photo.image_user.frame_duration, photo.image_user.frame_offset) == (count or 3, offset)
+        assert own.image_user.frame_duration == 1
 
 
 @pytest.mark.parametrize(("first", "second"), [((1, 2), (3, 1)), ((2, 2), (1, 1))])

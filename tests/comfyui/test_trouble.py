@@ -227,6 +227,15 @@ def test_a_mask_that_is_not_there(server: Server) -> None:
     graphs.must_succeed(server.client.run(graph))
 
 
+def test_load_image_s_mask_of_a_photo_without_transparency_keeps_everything_inverted(server: Server) -> None:
+    """Load Image gives 64×64 zeros then, whatever the photo's shape."""
+    graph = depth_graph(server)
+    graph["mask"] = graphs.mask(put(server, "inverted", np.ones((1, 64, 64), np.float32)))
+    graph["mesh"] = graphs.mesh("depth", "photo", mask=["mask", 0])
+    graph["save"] = graphs.save("mesh", 0, "inverted")
+    graphs.must_succeed(server.client.run(graph))
+
+
 @pytest.mark.parametrize(
     ("mask", "sentence"),
     [

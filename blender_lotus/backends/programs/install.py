@@ -86,11 +86,13 @@ def install(request: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _require_space(folder: Path, gigabytes: float) -> None:
-    free = shutil.disk_usage(folder.parent).free / 1e9
+    """Raise Refused where the environment does not fit; one that is there already makes room for it."""
+    there = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    free = (shutil.disk_usage(folder.parent).free + there) / 1e9
     if free < gigabytes:
         raise Refused(
-            f"The environment needs {gigabytes:.1f} GB, but {folder.parent} has {free:.1f} GB free: free some space or"
-            " choose another folder."
+            f"The environment needs {gigabytes:.1f} GB, and {folder.parent} has room for {free:.1f} GB: free some"
+            " space."
         )
 
 

@@ -44,7 +44,8 @@ class Client:
         self._requests: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cancelled: set[str] = set()
         self._id = ""
-        self._running: tuple[Server, str] | None = None  # what the server does for us
+        self._running: tuple[Server, str] | None = None  # what the server does for us, until it is told to stop
+        self._lock = threading.Lock()
         for task in (self._listen, self._show_life):
             threading.Thread(target=task, daemon=True).start()
 
@@ -59,20 +60,26 @@ class Client:
                     answer: dict[str, Any] = self._models(server)
                 else:
                     answer = self._predict(server, request)
-                self._channel.send("done", id=id_, **answer)
+                self._end(id_, "done", **answer)
             except Stopped:
-                self._channel.send("cancelled", id=id_)
+                self._interrupt()  # the prompt may have entered the queue after the cancelling
             except (Refused, LotusError) as error:
-                self._channel.send("failed", id=id_, message=str(error))
+                self._end(id_, "failed", message=str(error))
             except OSError as error:
                 reason = f"{error.filename or 'A file'}: {error.strerror or error}"
-                self._channel.send("failed", id=id_, message=f"{reason}; free some space or choose another folder.")
+                self._end(id_, "failed", message=f"{reason}; free some space or choose another folder.")
             except (KeyError, TypeError, ValueError, IndexError, AttributeError):
                 traceback.print_exc()
                 message = f"{request['url']} answers otherwise than a ComfyUI: update it, or change the address."
-                self._channel.send("failed", id=id_, message=message)
+                self._end(id_, "failed", message=message)
             finally:
                 self._id, self._running = "", None
+
+    def _end(self, id_: str, event: str, **answer: Any) -> None:
+        """Tell how a request ended, unless it was cancelled, which has been told."""
+        with self._lock:
+            if id_ not in self._cancelled:
+                self._channel.send(event, id=id_, **answer)
 
     def _models(self, server: Server) -> dict[str, Any]:
         types = graph.node_types(server)
@@ -91,6 +98,7 @@ class Client:
         client = uuid.uuid4().hex
         listener = _listen_to(server, client)
         try:
+            self._report(0.04, "Asking for the maps")
             answer = server.post("/prompt", {"prompt": prompt, "client_id": client})
             if "prompt_id" not in answer:
                 raise Refused(_objections(answer))
@@ -162,7 +170,10 @@ class Client:
         for line in read_lines(0):
             message = json.loads(line)
             if message["do"] == "cancel":
-                self._cancelled.add(str(message["id"]))
+                # At once: the server may take longer to answer than we are given to obey.
+                with self._lock:
+                    self._cancelled.add(str(message["id"]))
+                    self._channel.send("cancelled", id=message["id"])
                 if message["id"] == self._id:
                     self._interrupt()
             else:
@@ -172,7 +183,8 @@ class Client:
         os._exit(0)
 
     def _interrupt(self) -> None:
-        running = self._running
+        with self._lock:
+            running, self._running = self._running, None
         if running is not None:
             server, prompt_id = running
             with suppress(Refused):
