@@ -9,6 +9,8 @@ from types import TracebackType
 import numpy as np
 import torch
 
+from .errors import LotusError
+
 KEPT_IN_MEMORY = 64 * 2**20  # bytes of tensors kept for a second pass; more go to a temporary file
 SHORTEST = 1e-6  # vectors below this length have no direction
 FLATTEST = 2e-3  # depth of less standard deviation has no scale: rounding in half precision alone has 5e-4
@@ -111,7 +113,13 @@ class KeptTensors:
 
     def append(self, tensor: torch.Tensor) -> None:
         self._shape = tensor.shape
-        self._file.write(tensor.numpy().tobytes())
+        try:
+            self._file.write(tensor.numpy().tobytes())
+        except OSError as error:
+            raise LotusError(
+                f"The samples do not fit into the folder for temporary files, {tempfile.gettempdir()}"
+                f" ({error.strerror}): free some space there, or name another with TMPDIR."
+            ) from error
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         if self._shape is None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
 import pytest
 
-from lotus_core.batch.assembling import assemble
+from lotus_core.batch.assembling import _smoother, assemble
 from lotus_core.batch.clips import raw_path
 from lotus_core.batch.items import Item
 from lotus_core.batch.motion import Motion
@@ -21,7 +21,7 @@ from lotus_core.batch.smoothing import Smoother
 from lotus_core.batch.timing import Timing
 from lotus_core.batch.video import read_frames
 from lotus_core.cli import main
-from lotus_core.maps import Depth
+from lotus_core.maps import Depth, Uncertainty
 from lotus_core.maps.depth import Space
 
 HEIGHT, WIDTH, COUNT = 36, 64, 12
@@ -94,6 +94,19 @@ def test_smoothing_takes_nothing_from_pixels_that_were_transparent() -> None:
     out = smoother.next(now, moving, None)
     assert np.array_equal(out[:, :20], now[:, :20])  # column 19 comes half from each side
     assert np.abs(out[:, 20:-1] - 0.11).max() < 0.006
+
+
+@pytest.mark.parametrize(("unit", "noise"), [("depth", 0.02), ("degrees", 2.0)])
+def test_uncertainty_of_a_still_picture_is_smoothed_in_either_unit(
+    unit: Literal["depth", "degrees"], noise: float, tmp_path: Path
+) -> None:
+    draws = np.random.default_rng(0).standard_normal((6, HEIGHT, WIDTH)).astype(np.float32)
+    none = np.zeros((HEIGHT, WIDTH, 2), np.float32), np.zeros((HEIGHT, WIDTH), np.float32)
+    raw = [np.abs(noise * (5 + draw)) for draw in draws]
+    smoother = _smoother(Uncertainty(raw[0], None, 10, unit), 0.8)
+    smoothed = [smoother.next(frame, Motion(*none)) for frame in raw]
+    left = np.abs(np.diff(smoothed[2:], axis=0)).mean() / np.abs(np.diff(raw[2:], axis=0)).mean()
+    assert left < 0.3
 
 
 @pytest.mark.parametrize(("space", "far"), [("disparity", 0), ("depth", 65535)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,32 @@ def test_latents_made_by_a_batch_train_as_those_encoded_on_the_fly(
     next(out.glob("source-0/*-0000006-*")).unlink()
     with pytest.raises(LotusError, match=r"Latents are missing: \S*0000006\S*: make them with lotus batch"):
         train_model(run_config(ingredients, tmp_path / "y", data={"latents": str(out)}))
+
+
+@pytest.mark.parametrize("option", [["--res", "99"], ["--video", "ffv1"], ["--no-previews"], ["--device", "cpu"]])
+def test_options_of_pictures_are_refused_where_a_config_says_all(
+    ingredients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    toml = tmp_path / "train.toml"
+    toml.write_text(CONFIG.format(folder=ingredients.as_posix(), out=tmp_path.as_posix()))
+    assert main(["batch", str(toml), str(tmp_path / "out"), "--task", "samples", *option]) == 2
+    assert f"the config says all: leave out {option[0]}." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_a_sentence(ingredients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toml = tmp_path / "train.toml"
+    toml.write_text(CONFIG.format(folder=ingredients.as_posix(), out=tmp_path.as_posix()))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        assert main(["batch", str(toml), str(tmp_path / "out"), "--task", "samples", "--quiet"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = capsys.readouterr().err
+    assert "Cannot write" in said
+    assert len(said.splitlines()) == 1
+    assert list((tmp_path / "out").rglob("*.safetensors")) == []
 
 
 def test_latents_of_other_data_of_the_same_name_and_size_are_refused(ingredients: Path, tmp_path: Path) -> None:

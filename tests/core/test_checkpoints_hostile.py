@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import resource
 import shutil
 import struct
 from pathlib import Path
@@ -158,6 +159,15 @@ def test_a_damaged_cache_of_the_prompt_is_made_anew(
         assert torch.equal(lotus.load_model(folder, "cpu").prompt_embeds, expected)
     monkeypatch.setenv("LOTUS_CACHE", str(kept))  # a file in place of the folder: nothing can be kept
     assert torch.equal(lotus.load_model(folder, "cpu").prompt_embeds, expected)
+    monkeypatch.setenv("LOTUS_CACHE", str(tmp_path / "full"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        found = lotus.load_model(folder, "cpu").prompt_embeds
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.equal(found, expected)
+    assert list((tmp_path / "full" / "prompts").iterdir()) == []
 
 
 @settings(max_examples=60, deadline=None)

@@ -19,6 +19,7 @@ from lotus_core.maps.storage import read_map
 from .scenes import Scene, ball_scene
 
 WIDTH, HEIGHT = 96, 64
+BOTH = ["--model", "lotus-tiny-depth-g", "--model", "lotus-tiny-normal-g"]
 
 
 @pytest.fixture
@@ -158,6 +159,16 @@ def test_a_relief_of_normals_alone(
     assert np.ptp(outside[:, 2]) < 0.5
 
 
+def test_a_shape_from_normals_is_cut_by_the_uncertainty_of_depth(
+    tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
+) -> None:
+    argv = ["--shape", "normals", "--cut", "100", "--max-std", "0.2"]
+    mesh, record = built(tmp_path, photo, checkpoints["normal"], *argv)
+    assert record["models"].keys() == {"depth", "normal", "uncertainty"}
+    assert record["models"]["uncertainty"] == record["models"]["depth"]
+    assert 0.6 * WIDTH * HEIGHT < len(mesh.vertices) <= 64 * HEIGHT
+
+
 def test_maps_of_the_surface_are_written_beside_it(
     tmp_path: Path, photo: str, checkpoints: dict[str, str], known_maps: Scene
 ) -> None:
@@ -187,6 +198,7 @@ def test_maps_of_the_surface_are_written_beside_it(
         (["--shape", "normals", "--sky", "0.1"], "--sky has no meaning with --shape normals"),
         (["--fusion", "bilateral", "--no-refine"], "--fusion is how --refine works"),
         (["--mode", "relief", "--maps", "opengl"], "--maps has no meaning in --mode relief"),
+        (["--mode", "relief", *BOTH], "A relief is made of the depth: leave out the normal model"),
     ],
 )
 def test_options_that_exclude_each_other(

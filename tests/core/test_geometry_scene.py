@@ -68,6 +68,20 @@ def test_the_record_says_where_the_mesh_begins_and_ends() -> None:
     assert "the nearest point at 1" in normals.record["conventions"]["distance"]
 
 
+@pytest.mark.parametrize("mode", ["perspective", "relief"])
+def test_a_shape_from_normals_leaves_out_what_is_transparent(mode: Literal["perspective", "relief"]) -> None:
+    """Which the stand-in for depth does not know."""
+    flat = Depth(np.ones((HEIGHT, WIDTH), np.float32), "disparity")
+    vectors = maps()[1].values.copy()
+    vectors[:, : WIDTH // 2] = 0
+    scene = build_scene(
+        flat, PHOTO, Normals(vectors, "lotus"), options=SceneOptions(shape="normals", mode=mode, cut=100)
+    )
+    columns = scene.mesh.attributes["pixel"] % WIDTH
+    assert columns.min() == WIDTH // 2
+    assert len(columns) > 0.4 * WIDTH * HEIGHT
+
+
 def test_clay_shows_the_shape_without_the_photos_colours() -> None:
     scene = build_scene(maps()[0], PHOTO, options=SceneOptions(fov_deg=60, far=FAR))
     photo, clay = (np.ptp(scene.preview(80, shading).astype(int), axis=2) for shading in ("photo", "clay"))

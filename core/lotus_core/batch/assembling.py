@@ -23,7 +23,7 @@ from .ranges import Affine, CausalRange, Comparison, compare, fit_into_unit, two
 from .reading import Stamp
 from .settings import Settings
 from .sinks import staged, staged_hashes
-from .smoothing import Smoother
+from .smoothing import SAME_DEGREES, SAME_VALUE, Smoother
 from .timing import Timing
 from .video import CODECS, PREVIEW, VideoWriter
 
@@ -53,7 +53,7 @@ def assemble(
     """
     names = tuple(facts["maps"])
     ranges = _Ranges(folder, scenes, settings) if "depth" in names else None
-    smoothers = {name: Smoother(settings.smooth) for name in names}
+    smoothers: dict[str, Smoother] = {}
     before, after = FlickerMeter(), FlickerMeter()
     affines: list[Affine] = []
     parent = PurePosixPath(item.output).parent if settings.video else PurePosixPath(item.output)
@@ -70,6 +70,8 @@ def assemble(
                     affines.append(affine)
                     before.add(depth.values, motion, depth.valid)
                     maps = {name: _ranged(values, affine) for name, values in maps.items()}
+                for name in (name for name in names if name not in smoothers):
+                    smoothers[name] = _smoother(maps[name], settings.smooth)
                 maps = {name: _smoothed(values, smoothers[name], motion) for name, values in maps.items()}
                 if ranges is not None:
                     depth = maps["depth"]
@@ -144,6 +146,11 @@ def _ranged(values: AnyMap, affine: Affine) -> AnyMap:
     if isinstance(values, Uncertainty) and values.unit == "depth":
         return replace(values, std=values.std * np.float32(affine.scale))
     return values
+
+
+def _smoother(values: AnyMap, strength: float) -> Smoother:
+    angles = isinstance(values, Uncertainty) and values.unit == "degrees"
+    return Smoother(strength, SAME_DEGREES if angles else SAME_VALUE)
 
 
 def _smoothed(values: AnyMap, smoother: Smoother, motion: Motion | None) -> AnyMap:

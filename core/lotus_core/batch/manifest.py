@@ -35,6 +35,7 @@ from .settings import Settings
 
 MANIFEST = "lotus-batch.json"
 _HIDDEN = ".lotus-batch"
+_PATIENCE = 2.0  # seconds: other shards that begin hold a lock only while they delete what it guards
 
 
 class Record:
@@ -69,7 +70,7 @@ class Record:
         try:
             self.staging.mkdir(parents=True, exist_ok=True)
             self.clips.mkdir(exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=_PATIENCE)
         except Timeout:
             raise LotusError(
                 f"Another lotus batch is writing into {self.destination}: wait for it, or stop it."
@@ -140,6 +141,12 @@ class Record:
 
         items: all of the source, of every shard.
         """
+        with self._lock_of(
+            "manifest"
+        ):  # else a shard that ends at the same time could write an older list over this one
+            return self._write_manifest(items)
+
+    def _write_manifest(self, items: Sequence[Item]) -> Path:
         from ..cli.record import versions
 
         self._read()
@@ -235,6 +242,8 @@ class Record:
     def _clear(self) -> None:
         """Delete what killed runs had begun, this shard's and those of others that are not running."""
         for folder in self.staging.parent.iterdir():
+            if not any(folder.iterdir()):
+                continue
             lock = self._lock if folder == self.staging else self._lock_of(folder.name)
             try:
                 with lock.acquire(timeout=0):

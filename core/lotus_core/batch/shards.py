@@ -18,7 +18,6 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ..errors import LotusError
-from ..files import shared_mode
 from .blame import no_fault_of_the_item, reason_of
 from .items import Item
 from .journal import Finished
@@ -83,8 +82,10 @@ def process_shards(items: Sequence[Item], staging: Path) -> Iterator[Finished]:
             yield Finished(item.key, identity, reason=reason)
             continue
         name = Path(item.output)
+        from ..checkpoints.writing import write_tensors
+
         with staged(staging) as folder:
-            _save(folder / name.name, *content)
+            write_tensors(folder / name.name, *content)
             files = staged_hashes(folder, name.parent.as_posix())
         facts = {"kind": item.kind, "samples": item.numbers[2] - item.numbers[1]}
         trace = {"seconds": round(time.perf_counter() - start, 3), "worker": os.getpid()}
@@ -153,13 +154,6 @@ class _Job:
 @lru_cache(maxsize=1)
 def _job(path: str) -> _Job:
     return _Job(path)
-
-
-def _save(path: Path, tensors: dict[str, Any], words: dict[str, str]) -> None:
-    from safetensors.torch import save_file
-
-    save_file(tensors, path, words)
-    shared_mode(path)
 
 
 def _digest(table: dict[str, Any]) -> str:

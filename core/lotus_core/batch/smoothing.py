@@ -17,14 +17,18 @@ from ..maps.resample import resize
 from .motion import Motion, flow_at, warp, warp_valid
 
 SAME_BRIGHTNESS = 0.05  # σ_I
-SAME_VALUE = 0.15  # σ_D, in the map's units, [0, 1] or the components of a unit vector
+SAME_VALUE = 0.15  # σ_D, in the map's units: [0, 1] or the components of a unit vector
+SAME_DEGREES = float(np.degrees(SAME_VALUE))  # the same of angles
 
 
 class Smoother:
-    """Smooths one map of a clip: depth and uncertainty H×W, or normals H×W×3. strength: 0 none … below 1 long."""
+    """Smooths one map of a clip: depth and uncertainty H×W, or normals H×W×3. strength: 0 none … below 1 long.
 
-    def __init__(self, strength: float) -> None:
-        self._strength = np.float32(strength)
+    same: σ_D of the maps, in their units.
+    """
+
+    def __init__(self, strength: float, same: float = SAME_VALUE) -> None:
+        self._strength, self._same = np.float32(strength), np.float32(same)
         self._last: np.ndarray | None = None
         self._last_valid: np.ndarray | None = None
 
@@ -50,7 +54,7 @@ class Smoother:
             # Over a few pixels, so that the weight has no grain of its own.
             difference = resize(uniform_filter(motion.difference, 5), height, width)
             same = np.exp(-((difference / np.float32(SAME_BRIGHTNESS)) ** 2))
-            weight = self._strength * same * np.exp(-((size / np.float32(SAME_VALUE)) ** 2)) * usable
+            weight = self._strength * same * np.exp(-((size / self._same) ** 2)) * usable
             values = values + change * (weight if values.ndim == 2 else weight[..., None])
             if values.ndim == 3:
                 values = normalize(values)

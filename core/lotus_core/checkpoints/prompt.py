@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ..errors import LotusError
-from ..files import atomic_path
 from .identity import fingerprint
 from .layouts import PROMPT
+from .writing import write_tensors
 
 PARTS = ("text_encoder", "tokenizer")
 
@@ -48,8 +48,7 @@ def keep_embedding(key: str, embedding: torch.Tensor) -> None:
     with contextlib.suppress(OSError, LotusError):
         target = _kept(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(target) as temporary:
-            save_file({PROMPT: embedding.contiguous()}, temporary)
+        write_tensors(target, {PROMPT: embedding})
 
 
 def empty_prompt_embedding(folder: Path) -> torch.Tensor:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from ..batch.settings import Settings
 from ..errors import Cancelled, LotusError
 from .console import complain
 from .options import add_exposure, add_prediction_options, add_quiet, between, check_prediction, place, whole
@@ -102,7 +103,6 @@ def run(args: argparse.Namespace) -> None:
     from ..batch.pipeline import Limits
     from ..batch.run import Plan, check_destination
     from ..batch.run import run as run_batch
-    from ..batch.settings import Settings
     from ..batch.sharding import parse_shard
     from ..batch.video import require_av
 
@@ -115,6 +115,8 @@ def run(args: argparse.Namespace) -> None:
         raise LotusError(f"--task {' and '.join(SHARDS)} are made of a training config (.toml), and maps of pictures.")
     args.maps = () if shards else MAPS if args.task == "all" else (args.task,) if args.task else ()
     args.models = tuple(args.model)
+    if shards:
+        _check_shards(args)
     if args.tile and args.noise == "motion":
         raise LotusError("--noise motion cannot follow tiles: leave --tile out, or take --noise shared.")
     if args.mirror and args.noise == "motion":
@@ -134,6 +136,16 @@ def run(args: argparse.Namespace) -> None:
     with _stop_on_terminate(), _Bar(args.quiet) as bar:
         summary = run_batch(plan, bar.start, bar.item, bar.frame)
     _report(summary, args)
+
+
+def _check_shards(args: argparse.Namespace) -> None:
+    """Raise LotusError for options of pictures where a training config says all."""
+    given, usual = Settings.of(args), Settings()
+    odd = [name for name in vars(usual) if getattr(given, name) != getattr(usual, name)]
+    if odd:
+        names = {"models": "model", "previews": "no-previews", "cuts": "no-cuts"}
+        flags = ", ".join(f"--{names.get(name, name).replace('_', '-')}" for name in odd)
+        raise LotusError(f"Of {args.task} the config says all: leave out {flags}.")
 
 
 def _cluster(args: argparse.Namespace) -> Cluster | None:

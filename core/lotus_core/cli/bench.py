@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LotusError
 from ..progress import Progress, part
 from .console import progress_bar, table
-from .options import add_prediction_options, add_quiet, whole
+from .options import add_prediction_options, add_quiet, check_prediction, whole
 from .predictors import DEFAULT_MODELS, check_space, load_for_maps
 
 if TYPE_CHECKING:
@@ -57,8 +57,11 @@ def run(args: argparse.Namespace) -> None:
     from ..measure import matmul_peak
     from ..model import device_of
 
+    check_prediction(args)
     if args.res is not None:
         raise LotusError("The sizes that are measured are named by --sizes: leave out --res.")
+    if args.reference:
+        raise LotusError("The original code's way is measured by --plain: leave out --reference.")
     with progress_bar(args.quiet) as progress:
         model = _load(args)
         device, dtype = device_of(model), next(model.unet.parameters()).dtype

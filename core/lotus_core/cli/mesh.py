@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
             ) from None
         if "depth" not in predictors.maps and not alone:
             raise LotusError(f"A mesh needs depth, which {args.model[0]} does not predict: name a depth model as well.")
+        if args.mode == "relief" and "normal" in predictors.maps and not alone:
+            raise LotusError("A relief is made of the depth: leave out the normal model, or add --shape normals.")
         if posed and "normal" in predictors.maps:
             raise LotusError("Several photos are fused by their depth alone: leave out the normal model.")
         steps = len(images) + 2

@@ -172,7 +172,9 @@ def extra_maps(args: argparse.Namespace) -> list[str]:
     """Maps that the options need besides those of the named models."""
     uncertain = args.uncertainty is not None or args.max_std is not None or args.smooth is not None
     slanted = args.far == CALIBRATED or args.fusion is not None or args.shape == "normals"
-    return ["normal"] * slanted + ["uncertainty"] * uncertain
+    # The uncertainty of a mesh is that of depth; without depth, a normal model would give its own.
+    alone = args.shape == "normals" and uncertain
+    return ["normal"] * slanted + ["uncertainty"] * uncertain + ["depth"] * alone
 
 
 def scene_options(args: argparse.Namespace, focal_35mm: float | None) -> SceneOptions:

@@ -24,12 +24,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from ..checkpoints.writing import write_tensors
 from ..errors import LotusError
-from ..files import atomic_path, make_folder, shared_mode
+from ..files import make_folder
 from .sample import Sample
 from .synthetic.compose import KINDS
 from .synthetic.dataset import SyntheticScenes
@@ -150,9 +150,7 @@ def render_shard(folder: Path, scenes: SyntheticScenes, first: int, last: int) -
     """Render scenes first…last−1 into one shard."""
     path = folder / f"scenes-{first:07d}-{last:07d}.safetensors"
     tensors = packed([scenes[i] for i in range(first, last)])
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {**_words(scenes), "first": str(first)})
-        shared_mode(temporary)
+    write_tensors(path, tensors, {**_words(scenes), "first": str(first)})
     return path
 
 

@@ -121,7 +121,7 @@ def build_scene(
     steps = Steps(2 + (options.target_faces is not None) + (normals is not None), progress, cancel)
     steps.begin("surface")
     if options.mode == "relief":
-        return _relief(steps, depth, normals, photo, usable_pixels(depth, uncertainty, options), std, options)
+        return _relief(steps, depth, normals, photo, usable_pixels(depth, uncertainty, options, normals), std, options)
     surface = build_surface(depth, normals, uncertainty, options, photo)
     z, valid, camera = surface.z, surface.valid, surface.camera
     steps.begin("mesh")

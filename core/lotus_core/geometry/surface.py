@@ -64,7 +64,7 @@ def build_surface(
     if options.smooth_px > 0 and uncertainty is None:
         raise _without_uncertainty("Smoothing")
     depth, normals, uncertainty = at_size(depth.values.shape, depth, normals, uncertainty)
-    valid = usable_pixels(depth, uncertainty, options)
+    valid = usable_pixels(depth, uncertainty, options, normals)
     std = None if uncertainty is None else uncertainty.std
     camera, far, calibration = _camera(depth, normals, options)
     if options.shape == "normals":
@@ -121,11 +121,17 @@ def check_aspect(shape: tuple[int, ...], size: tuple[int, ...], name: str) -> No
         )
 
 
-def usable_pixels(depth: Depth, uncertainty: Uncertainty | None, options: SceneOptions) -> np.ndarray:
-    """bool H×W: has depth, is no sky (`sky`), is certain (`max_std`). Both maps have one size. Raises LotusError."""
+def usable_pixels(
+    depth: Depth, uncertainty: Uncertainty | None, options: SceneOptions, normals: Normals | None = None
+) -> np.ndarray:
+    """bool H×W: has depth, is no sky (`sky`), is certain (`max_std`), and of a shape from normals has these. All maps
+    have one size. Raises LotusError.
+    """
     if uncertainty is not None and uncertainty.unit != "depth":
         raise LotusError("The uncertainty must be that of the depth map, not of the normals.")
     valid = depth.mask.copy()
+    if options.shape == "normals":
+        valid &= _needed(normals).valid
     if options.sky is not None:
         valid &= depth.near_white() >= options.sky
     if options.max_std is not None:

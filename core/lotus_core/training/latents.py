@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from ..checkpoints.writing import write_tensors
 from ..data.fingerprint import content_fingerprint
 from ..data.reading import listed
 from ..errors import LotusError
-from ..files import atomic_path, make_folder, shared_mode
+from ..files import make_folder
 from ..model import LotusModel
 from .checks import placeless
 from .config import RunConfig
@@ -179,10 +179,7 @@ def encoded_samples(
 
 def write_shard(path: Path, key: str, samples: Iterator[dict[str, torch.Tensor]]) -> None:
     """Write a shard, whole or not at all. Raises LotusError."""
-    tensors = stacked(samples)
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"key": key})
-        shared_mode(temporary)
+    write_tensors(path, stacked(samples), {"key": key})
 
 
 def stacked(samples: Iterator[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -140,8 +140,12 @@ class TrainingLoop:
                     self._log_losses(rate)
                     window_start, window_step = now, self.step
                 if log.validation_every and (self.step % log.validation_every == 0 or last):
-                    with self.averaged_weights():
-                        self.journal.write(self.step, **validate(self.step))
+                    try:
+                        with self.averaged_weights():
+                            self.journal.write(self.step, **validate(self.step))
+                    except Exception:  # a held-out sample that cannot be read: the steps so far are not lost
+                        self._save(export)
+                        raise
                     window_start, window_step = time.monotonic(), self.step
                 due = 0 < self._every_seconds <= time.monotonic() - saved_at
                 due, stop = self._any(due, self._stop)

@@ -45,7 +45,7 @@ def _train(run: RunConfig, resume: bool, accelerator: Accelerator) -> Path:
     items = SampleItems(sources, run.model.task, run.model.space, run.protocol.far_weight)
     sizes = [items[Draw(number, 0, False, 0)]["image"].shape[-2:] for number in range(len(sources))]
     model = build_model(run, resolution=_usual_edge(run, sizes)).to(device)
-    _check_sizes(model, sizes)
+    _check_sizes(model, [*sizes, *(source[0].image.shape[-2:] for source in held_out)])
     _prepare_unet(model, run, device)
     loop = TrainingLoop(run, trained_module(model, run.protocol), sources, accelerator, resume)
     scheduler = make_scheduler(run)
