@@ -43,8 +43,10 @@ def add(commands: Any) -> None:
         help="which maps (default: what --model predicts, else depth); latents, samples: for training, of a config",
     )
     parser.add_argument("--model", action="append", default=[], metavar="M", help="once for each kind of map")
-    parser.add_argument("--space", choices=("disparity", "depth"), help="of a diffusers folder that does not say it")
-    parser.add_argument("--samples", type=whole(2), default=DEFAULT_SAMPLES, metavar="N", help="for uncertainty")
+    parser.add_argument("--space", choices=("disparity", "depth"), help="of a model that does not say it")
+    parser.add_argument(
+        "--samples", type=whole(2), default=DEFAULT_SAMPLES, metavar="N", help="for uncertainty (default: %(default)s)"
+    )
     _add_results(parser)
     _add_clips(parser)
     add_prediction_options(parser)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import part
+from .blend import has_blender, write_blend
 from .console import Stopwatch, progress_bar
 from .options import add_quiet, place
 from .outputs import OutputFolder
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
             write_maps(maps, staging, photo.stem, args.format)
             write_record(predictors, maps, image, photo, staging, args)
             scene.save(staging / "scene.glb", image=PHOTO)
+            height, width = pixels.shape[:2]
+            blend = has_blender() and write_blend(staging / "scene.glb", staging / "scene.blend", (width, height))
             captions = zip(("mesh", "mesh without texture"), views, strict=True)
             previews = [(name, values.preview()) for name, values in maps.items()]
             save_contact_sheet([("photo", pixels), *previews, *captions], staging / "overview.png")
@@ -77,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
             ("overview.png", "everything in one picture: look at this first"),
             *((f"{stem}_{name}.png", f"{WHAT_IS[name]}; {stem}_{name}_preview.png in colour") for name in maps),
             ("scene.glb", f"textured mesh, {len(scene.mesh.vertices):,} vertices, for Blender and other 3D programs"),
+            *([("scene.blend", "the same with its camera, ready to render")] if blend else []),
             (f"{stem}.json", "models, conventions, camera, seed and versions; scene.scene.json: those of the mesh"),
         ]
         print(f"In {args.output}:")
