@@ -65,7 +65,8 @@ Put together by `python -m benchmarks.report` from the reports in `benchmarks/`,
 command it names, or from that command's output. What was not measured is not here. Reports on the embedded checkpoints
 are of those that ship, but for these of earlier ones: how many samples, and what uncertainty could know (the tenth
 generation, whose depth is the ninth's); the flicker of videos (the tenth); what tiles add (the fifth); the ablation,
-in the fifth's latents.
+in the fifth's latents; the render against the photo in Blender and how long it is held up, the 200 frames in ComfyUI,
+4096×4096 pixels in tiles, overlap and latents of `lotus batch` (the first, whose networks were smaller and faster).
 
 """
 _TABLES = "The paper's Tables 1 and 2"

@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--samples", type=int, default=10, help="noise samples for uncertainty")
-    parser.add_argument("--every", type=int, default=5, help="uncertainty and autoencoder on every n-th scene")
+    parser.add_argument("--every", type=int, default=5, help="uncertainty on every n-th scene")
     parser.add_argument("--mirror", action="store_true", help="means with what the mirror images give")
     parser.add_argument("--depth-model", default="lotus-tiny-depth-g")
     parser.add_argument("--normal-model", default="lotus-tiny-normal-g")
@@ -90,6 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     if a.report:
         title = "Embedded checkpoints on held-out synthetic scenes"
         title += "" if a.kinds == parser.get_default("kinds") else f" ({a.kinds.replace(',', ', ')})"
+        title += ", with the mirror image" if a.mirror else ""
         head = heading(parser, a, "benchmarks.tiny", title)
         a.report.write_text(head + text, encoding="utf-8")
 
@@ -105,7 +106,7 @@ def evaluate(
     """Every measure of every scene.
 
     samples: of the noise, for uncertainty; 0 to leave it and the autoencoder out, as for a Lotus-D uncertainty is.
-    every:   both of them on every n-th scene only.
+    every:   uncertainty on every n-th scene only.
     mirror:  of every prediction, see LotusPredictor.
     """
     depth, normal = lotus.LotusPredictor(depth_model), lotus.LotusPredictor(normal_model)
@@ -122,12 +123,12 @@ def evaluate(
         photo = to_bytes(sample.image)
         measures = dict(depth_measures(depth.depth(photo, seed=index, mirror=mirror), sample, mask))
         true_normals = sample.normals.permute(1, 2, 0).numpy()
-        if samples and index % every == 0:
+        if samples:
             measures |= dict(reconstruction(depth_model, normal_model, sample))
-            if depth_model.variant == "g":
-                found = depth.uncertainty(photo, samples=samples, seed=index, mirror=mirror)
-                pixels.append(uncertainty_of_pixels(found, sample, mask))
-                measures |= dict(uncertainty_measures(pixels[-1], found.std, sample, mask, photo))
+        if samples and index % every == 0 and depth_model.variant == "g":
+            found = depth.uncertainty(photo, samples=samples, seed=index, mirror=mirror)
+            pixels.append(uncertainty_of_pixels(found, sample, mask))
+            measures |= dict(uncertainty_measures(pixels[-1], found.std, sample, mask, photo))
         measures |= dict(normal_baselines(true_normals, mask))
         for name, value in measures.items():
             rows.setdefault(name, []).append(value)

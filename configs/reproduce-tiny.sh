@@ -29,7 +29,8 @@ for stage in 4 5 6; do lotus train "configs/tiny-normal-g-$stage.toml" --resume;
 # more layers on new scenes (22), then from the mean of both with borders round some of the pictures (23). Twelfth: normals
 # likewise (14). Thirteenth: depth by its error as a share of the depth (24), and decoders that learn from what the U-Nets predict,
 # that of the mean of 23 and 24 (25) and that of normals 14 (15). Fourteenth: normals for longer (16), on new scenes (17), and
-# with a decoder of more blocks (18).
+# with a decoder of more blocks (18). Fifteenth: depth likewise, on still more new scenes (26), and of the
+# mean of both with such a decoder (27).
 $scenes runs/scenes/indoor --count 900 --height 192 --width 256 --seed 106 --kinds room,tabletop,clutter
 $scenes runs/scenes/road --count 700 --height 80 --width 256 --seed 107 --kinds street,alley
 $scenes runs/scenes/outdoor --count 1000 --height 192 --width 256 --seed 108 --kinds street,hills
@@ -43,8 +44,8 @@ $scenes runs/scenes/fresh-3 --count 1500 --height 192 --width 256 --seed 118 --k
 $scenes runs/scenes/rare-4 --count 1000 --height 192 --width 256 --seed 119 --kinds $later
 $scenes runs/scenes/figures-1 --count 500 --height 192 --width 256 --seed 120 --kinds figures
 $scenes runs/scenes/figures-2 --count 500 --height 192 --width 256 --seed 121 --kinds figures
-$scenes runs/scenes/rare-5 --count 1500 --height 192 --width 256 --seed 122 --kinds $later
-$scenes runs/scenes/rare-6 --count 1500 --height 192 --width 256 --seed 123 --kinds $later
+$scenes runs/scenes/rare-5 --count 3000 --height 192 --width 256 --seed 122 --kinds $later
+$scenes runs/scenes/rare-6 --count 3000 --height 192 --width 256 --seed 123 --kinds $later
 $scenes runs/scenes/fresh-4 --count 1250 --height 192 --width 256 --seed 124 --kinds $first
 $scenes runs/scenes/fresh-5 --count 1250 --height 192 --width 256 --seed 125 --kinds $first
 mean="python -m lotus_core.training.average"
@@ -56,13 +57,15 @@ for stage in 20 21 22; do lotus train "configs/tiny-depth-g-$stage.toml" --resum
 $mean runs/tiny-depth-mean-21-22.safetensors runs/tiny-depth-g-{21,22}/lotus-tiny-depth-g.safetensors
 for stage in 23 24; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
 $mean runs/tiny-depth-mean-23-24.safetensors runs/tiny-depth-g-{23,24}/lotus-tiny-depth-g.safetensors
-lotus train configs/tiny-depth-g-25.toml --resume
+for stage in 25 26; do lotus train "configs/tiny-depth-g-$stage.toml" --resume; done
+$mean runs/tiny-depth-mean-25-26.safetensors runs/tiny-depth-g-{25,26}/lotus-tiny-depth-g.safetensors
+lotus train configs/tiny-depth-g-27.toml --resume
 for stage in 7 8 9 10 11 12 13 14 15 16 17 18; do lotus train "configs/tiny-normal-g-$stage.toml" --resume; done
 $scenes runs/scenes/decoder --count 400 --height 96 --width 128 --seed 4
 lotus train configs/tiny-decoder.toml --resume
 
 weights=core/lotus_core/weights
-for run in depth-g-25 normal-g-18; do
+for run in depth-g-27 normal-g-18; do
   name=lotus-tiny-${run%-*}
   lotus convert "runs/tiny-$run/$name.safetensors" "$weights/$name.safetensors" --dtype int8
   # One U-Net for both: the Lotus-D is the Lotus-G without its noise, of which only the first layer is a file of its own.

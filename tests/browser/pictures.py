@@ -88,9 +88,9 @@ def _help_page(page: Page) -> None:
 
 
 def _language(page: Page, server: Server) -> None:
-    front_end.change_setting(page, server, "Comfy.Locale", "ja")
+    front_end.change_setting(page, server, "Comfy.Locale", "fr")
     front_end.open_template(page, "Photo to three maps")
-    _keep(page.picture(), DOCS / "comfyui-japanese.jpg")
+    _keep(page.picture(), DOCS / "comfyui-french.jpg")
     front_end.change_setting(page, server, "Comfy.Locale", "en")
 
 
