@@ -90,7 +90,9 @@ def write_toml(table: dict[str, Any], path: Path) -> None:
 
 
 def log_lines(output: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    """The lines of a run's log; one that is being written just now is left out."""
+    *whole, _ = (output / "log.jsonl").read_text().split("\n")
+    return [json.loads(line) for line in whole]
 
 
 def losses(output: Path) -> dict[int, float]:

@@ -141,9 +141,8 @@ class Record:
 
         items: all of the source, of every shard.
         """
-        with self._lock_of(
-            "manifest"
-        ):  # else a shard that ends at the same time could write an older list over this one
+        # Else a shard that ends at the same time could write an older list over this one.
+        with self._lock_of("manifest"):
             return self._write_manifest(items)
 
     def _write_manifest(self, items: Sequence[Item]) -> Path:

@@ -144,12 +144,13 @@ class TrainingLoop:
                         with self.averaged_weights():
                             self.journal.write(self.step, **validate(self.step))
                     except Exception:  # a held-out sample that cannot be read: the steps so far are not lost
-                        self._save(export)
+                        self._save(export)  # without waiting for processes that may have met nothing
                         raise
                     window_start, window_step = time.monotonic(), self.step
                 due = 0 < self._every_seconds <= time.monotonic() - saved_at
                 due, stop = self._any(due, self._stop)
                 if due or stop or last or 0 < self._every_steps <= self.step - saved_step:
+                    self.accelerator.wait_for_everyone()
                     self._save(export)
                     saved_step, saved_at = self.step, time.monotonic()
                     window_start, window_step = time.monotonic(), self.step
@@ -247,7 +248,6 @@ class TrainingLoop:
         self._stop = True
 
     def _save(self, export: Callable[[], None]) -> None:
-        self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
         names = [name for name, p in self.raw.named_parameters() if p.requires_grad]
