@@ -167,7 +167,6 @@ def test_reliefs_and_materials_follow_another_range_of_frames(bpy: Any, opened: 
     own = bpy.data.textures.new("own", "IMAGE")
     own.image = opened.lotus.depth
     own.image_user.frame_duration = 1
-    texture.image_user.frame_start = 1
     for start, count, offset in ((1, 0, 6), (2, 1, 7)):
         settings(bpy, frame_start=start, frame_count=count, resolution=96 // start)
         assert bpy.ops.lotus.predict() == {"FINISHED"}
@@ -179,6 +178,7 @@ def test_reliefs_and_materials_follow_another_range_of_frames(bpy: Any, opened: 
             np.testing.assert_allclose(heights, depth.ravel(), atol=1e-6)
         assert (photo.image_user.frame_duration, photo.image_user.frame_offset) == (count or 3, offset)
         assert own.image_user.frame_duration == 1
+    assert texture.image_user.frame_start == 1
 
 
 @pytest.mark.parametrize(("first", "second"), [((1, 2), (3, 1)), ((2, 2), (1, 1))])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from lotus_core.training import latents
 from lotus_core.training.trainer import train_model
 
 from .batches import journal, manifest, times_done
+from .limits import files_of_at_most
 from .training_runs import HEIGHT, WIDTH, losses, run_config
 
 CONFIG = """
@@ -100,12 +100,8 @@ def test_options_of_pictures_are_refused_where_a_config_says_all(
 def test_a_full_disk_is_a_sentence(ingredients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toml = tmp_path / "train.toml"
     toml.write_text(CONFIG.format(folder=ingredients.as_posix(), out=tmp_path.as_posix()))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
+    with files_of_at_most(20_000):
         assert main(["batch", str(toml), str(tmp_path / "out"), "--task", "samples", "--quiet"]) == 2
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     said = capsys.readouterr().err
     assert "Cannot write" in said
     assert len(said.splitlines()) == 1

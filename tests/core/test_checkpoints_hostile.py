@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import pickle
-import resource
 import shutil
 import struct
 from pathlib import Path
@@ -22,6 +21,7 @@ import lotus_core as lotus
 from benchmarks.layouts import ldm_autoencoder, ldm_unet
 from lotus_core.checkpoints import read_header
 
+from .limits import files_of_at_most
 from .models import official_folder, refusal, wide_autoencoder, wide_unet
 
 NAME = "lotus-normal-d-v1-1"
@@ -160,13 +160,8 @@ def test_a_damaged_cache_of_the_prompt_is_made_anew(
     monkeypatch.setenv("LOTUS_CACHE", str(kept))  # a file in place of the folder: nothing can be kept
     assert torch.equal(lotus.load_model(folder, "cpu").prompt_embeds, expected)
     monkeypatch.setenv("LOTUS_CACHE", str(tmp_path / "full"))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
-        found = lotus.load_model(folder, "cpu").prompt_embeds
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert torch.equal(found, expected)
+    with files_of_at_most(100):
+        assert torch.equal(lotus.load_model(folder, "cpu").prompt_embeds, expected)
     assert list((tmp_path / "full" / "prompts").iterdir()) == []
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
-import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,8 @@ from safetensors.torch import load_file, save_file
 
 from lotus_core.checkpoints import read_header
 from lotus_core.cli import main
+
+from .limits import files_of_at_most
 
 Lotus = Callable[..., str]
 
@@ -243,14 +244,9 @@ class Disk:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """20 kB a file, unless the folder is a small file system; no longer than needed, for the log is a file too."""
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        if not self.mounted:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-        try:
+        """20 kB a file, unless the folder is a small file system."""
+        with nullcontext() if self.mounted else files_of_at_most(20_000):
             yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture(params=["file size limit", "small file system"])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import resource
-
 import pytest
 import torch
 
 from lotus_core import running
 from lotus_core.errors import LotusError
 from lotus_core.running import KeptTensors
+
+from .limits import files_of_at_most
 
 
 @pytest.mark.parametrize("in_memory", [1 << 20, 100])
@@ -25,13 +25,8 @@ def test_samples_come_back_as_they_were(monkeypatch: pytest.MonkeyPatch, in_memo
 
 def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "KEPT_IN_MEMORY", 100)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with KeptTensors() as kept:
+    with KeptTensors() as kept, files_of_at_most(20_000):
         kept.append(torch.zeros(1000))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-        try:
-            with pytest.raises(LotusError, match=r"do not fit into the folder for temporary files, .* TMPDIR"):
-                for _ in range(20):
-                    kept.append(torch.zeros(1000))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with pytest.raises(LotusError, match=r"do not fit into the folder for temporary files, .* TMPDIR"):
+            for _ in range(20):
+                kept.append(torch.zeros(1000))

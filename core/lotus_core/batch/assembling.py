@@ -70,8 +70,8 @@ def assemble(
                     affines.append(affine)
                     before.add(depth.values, motion, depth.valid)
                     maps = {name: _ranged(values, affine) for name, values in maps.items()}
-                for name in (name for name in names if name not in smoothers):
-                    smoothers[name] = _smoother(maps[name], settings.smooth)
+                if not smoothers:  # whose kind the first maps tell
+                    smoothers = {name: _smoother(values, settings.smooth) for name, values in maps.items()}
                 maps = {name: _smoothed(values, smoothers[name], motion) for name, values in maps.items()}
                 if ranges is not None:
                     depth = maps["depth"]

@@ -23,15 +23,12 @@ bpy.ops.wm.save_as_mainfile(filepath=target, compress=True)
 """
 
 
-def has_blender() -> bool:
-    """Whether `bpy` is installed."""
-    return find_spec("bpy") is not None
-
-
 def write_blend(mesh: Path, target: Path, size: tuple[int, int]) -> bool:
     """A scene of a GLB with its photo packed, seen by its camera in renders of `size` (width, height); False where
-    Blender could not make one. In a process of its own: `bpy` changes the one that imports it for good.
+    `bpy` is not installed or could not make one. In a process of its own: it changes the one that imports it for good.
     """
+    if find_spec("bpy") is None:
+        return False
     words = [str(mesh.absolute()), str(target.absolute()), *map(str, size)]
     try:
         subprocess.run([sys.executable, "-c", _PROGRAM, *words], capture_output=True, check=True, timeout=_SECONDS)

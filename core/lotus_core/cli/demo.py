@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import part
-from .blend import has_blender, write_blend
+from .blend import write_blend
 from .console import Stopwatch, progress_bar
 from .options import add_quiet, place
 from .outputs import OutputFolder
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
             write_record(predictors, maps, image, photo, staging, args)
             scene.save(staging / "scene.glb", image=PHOTO)
             height, width = pixels.shape[:2]
-            blend = has_blender() and write_blend(staging / "scene.glb", staging / "scene.blend", (width, height))
+            blend = write_blend(staging / "scene.glb", staging / "scene.blend", (width, height))
             captions = zip(("mesh", "mesh without texture"), views, strict=True)
             previews = [(name, values.preview()) for name, values in maps.items()]
             save_contact_sheet([("photo", pixels), *previews, *captions], staging / "overview.png")

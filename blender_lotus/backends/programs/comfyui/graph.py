@@ -41,8 +41,6 @@ def build(types: dict[str, dict[str, Any]], photo: str, request: dict[str, Any])
     """The graph for a request to predict, with the name that the server gave to the photo. Raises Refused."""
     maps, options = request["maps"], dict(request["options"])
     named: dict[str, str] = request["models"]
-    # Uncertainty is that of depth, unless only a normal model is named: as on the command line.
-    of_uncertainty = "normal" if set(named) == {"normal"} and "depth" not in maps else "depth"
     graph: Graph = {
         "photo": {"class_type": "LoadImage", "inputs": {"image": photo}},
         "image": {
@@ -56,7 +54,8 @@ def build(types: dict[str, dict[str, Any]], photo: str, request: dict[str, Any])
     loading = _loading(options)
     if options:
         raise Refused(f"{next(iter(options))!r} is no option of the ComfyUI nodes: set it to its default.")
-    for kind in sorted({of_uncertainty if map_ == "uncertainty" else map_ for map_ in maps}):
+    kind_of = {map_: "depth" if map_ == "uncertainty" else map_ for map_ in maps}
+    for kind in sorted(set(kind_of.values())):
         model = named.get(kind, DEFAULT_MODELS[kind])
         if model not in models(types):
             raise Refused(f"The ComfyUI at hand has no model {model!r}: choose one of those that its loader offers.")
@@ -72,8 +71,9 @@ def build(types: dict[str, dict[str, Any]], photo: str, request: dict[str, Any])
             if name in shared and name not in _inputs(types, class_type):
                 raise Refused(f"The Lotus nodes of this ComfyUI know no {what}: update them, or switch that off.")
         more = {"samples": samples} if map_ == "uncertainty" else {"convention": "lotus"} if map_ == "normal" else {}
-        kind = of_uncertainty if map_ == "uncertainty" else map_
-        graph[map_] = _node(types, class_type, model=[f"model {kind}", 0], image=["image", 0], **shared, **more)
+        graph[map_] = _node(
+            types, class_type, model=[f"model {kind_of[map_]}", 0], image=["image", 0], **shared, **more
+        )
         save[map_] = [map_, types[class_type]["output_name"].index(output)]
     graph[SAVE] = _node(types, "LotusSaveMaps", **save)
     return graph
